@@ -1,0 +1,496 @@
+//! What an admin says to the CA (over the Unix socket, or with an admin session over HTTPS), and hears.
+//!
+//! One request, then a stream of events, one JSON object a line: progress as it happens, and at the end exactly one
+//! [`AdminEvent::Done`] or [`AdminEvent::Failed`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ApiError, Secret};
+
+pub mod view;
+
+pub use view::*;
+
+/// One admin command.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
+pub enum AdminRequest {
+    /// Invites an employee. Answer: [`AdminReply::Invited`].
+    EmployeeAdd {
+        /// Their email.
+        email: String,
+        /// Their account; the local part of the email if absent and well formed.
+        #[serde(default)]
+        account: Option<String>,
+        /// Their full name.
+        #[serde(default)]
+        name: String,
+        /// Shorthand for a grant of the own account on each of these pools.
+        #[serde(default)]
+        pools: Vec<String>,
+        /// Teams to join.
+        #[serde(default)]
+        teams: Vec<String>,
+        /// Gives the admin role.
+        #[serde(default)]
+        admin: bool,
+    },
+    /// Answer: [`AdminReply::Employees`].
+    EmployeeList {},
+    /// Answer: [`AdminReply::Employee`].
+    EmployeeShow {
+        /// Whom.
+        email: String,
+    },
+    /// Changes what is given. Answer: [`AdminReply::Employee`].
+    EmployeeSet {
+        /// Whom.
+        email: String,
+        /// New full name.
+        #[serde(default)]
+        name: Option<String>,
+        /// Gives (true) or takes (false) the admin role.
+        #[serde(default)]
+        admin: Option<bool>,
+        /// Pools to grant the own account on.
+        #[serde(default)]
+        add_pools: Vec<String>,
+        /// Pools whose shorthand grant is taken away.
+        #[serde(default)]
+        remove_pools: Vec<String>,
+    },
+    /// Closes login and revokes. Answer: [`AdminReply::Revoked`].
+    EmployeeSuspend {
+        /// Whom.
+        email: String,
+        /// For the ledger.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Opens login again. Answer: [`AdminReply::Employee`].
+    EmployeeResume {
+        /// Whom.
+        email: String,
+    },
+    /// Ends sessions, raises the epoch, forgets password and TOTP, and invites anew (A11). Answer: [`AdminReply::Invited`].
+    EmployeeReset {
+        /// Whom.
+        email: String,
+    },
+    /// Revokes and removes; names and uid are never handed on. Answer: [`AdminReply::Revoked`].
+    EmployeeRemove {
+        /// Whom.
+        email: String,
+        /// Also delete the account's home on the machines.
+        #[serde(default)]
+        purge: bool,
+    },
+    /// Answer: [`AdminReply::Pool`].
+    PoolAdd {
+        /// Its name.
+        pool: String,
+        /// For people.
+        #[serde(default)]
+        title: String,
+        /// Pools whose machines belong to it too.
+        #[serde(default)]
+        include: Vec<String>,
+        /// Shorthand for a grant of the own account to each of these.
+        #[serde(default)]
+        employees: Vec<String>,
+    },
+    /// Answer: [`AdminReply::Pools`].
+    PoolList {},
+    /// Answer: [`AdminReply::Pool`].
+    PoolShow {
+        /// Which.
+        pool: String,
+    },
+    /// Answer: [`AdminReply::Pool`].
+    PoolSet {
+        /// Which.
+        pool: String,
+        /// New title.
+        #[serde(default)]
+        title: Option<String>,
+    },
+    /// Refused while machines would be orphaned or grants lost, unless forced. Answer: [`AdminReply::Text`].
+    PoolRemove {
+        /// Which.
+        pool: String,
+        /// Do it all the same.
+        #[serde(default)]
+        force: bool,
+    },
+    /// Makes the second pool's machines belong to the first too. Answer: [`AdminReply::Pool`].
+    PoolInclude {
+        /// The outer pool.
+        pool: String,
+        /// The inner one.
+        inner: String,
+    },
+    /// Takes that back. Answer: [`AdminReply::Pool`].
+    PoolExclude {
+        /// The outer pool.
+        pool: String,
+        /// The inner one.
+        inner: String,
+    },
+    /// Answer: [`AdminReply::Team`].
+    TeamAdd {
+        /// Its name.
+        team: String,
+        /// Its first members.
+        #[serde(default)]
+        employees: Vec<String>,
+    },
+    /// Answer: [`AdminReply::Team`].
+    TeamJoin {
+        /// Which.
+        team: String,
+        /// Who.
+        employees: Vec<String>,
+    },
+    /// Answer: [`AdminReply::Team`].
+    TeamLeave {
+        /// Which.
+        team: String,
+        /// Who.
+        employees: Vec<String>,
+    },
+    /// Answer: [`AdminReply::Teams`].
+    TeamList {},
+    /// Answer: [`AdminReply::Team`].
+    TeamShow {
+        /// Which.
+        team: String,
+    },
+    /// Answer: [`AdminReply::Text`].
+    TeamRemove {
+        /// Which.
+        team: String,
+    },
+    /// Answer: [`AdminReply::Grant`].
+    GrantAdd(GrantSpec),
+    /// Answer: [`AdminReply::Grants`].
+    GrantList {},
+    /// Answer: [`AdminReply::Text`].
+    GrantRemove {
+        /// Which.
+        id: u64,
+    },
+    /// Answer: [`AdminReply::Machines`].
+    MachineList {},
+    /// Answer: [`AdminReply::Machine`].
+    MachineShow {
+        /// Which.
+        machine: String,
+    },
+    /// Puts a machine into exactly these pools. Answer: [`AdminReply::Machine`].
+    MachineMove {
+        /// Which.
+        machine: String,
+        /// Its pools from now on.
+        pools: Vec<String>,
+    },
+    /// Changes where a machine is reached. Answer: [`AdminReply::Machine`].
+    MachineSet {
+        /// Which.
+        machine: String,
+        /// `HOST` or `HOST:PORT`.
+        #[serde(default)]
+        address: Option<String>,
+    },
+    /// Ends (true) or allows again (false) logins of accounts that the CA did not make. Answer: [`AdminReply::Machine`].
+    MachineEnforce {
+        /// Which.
+        machine: String,
+        /// On or off.
+        enforce: bool,
+    },
+    /// Forgets a machine. Answer: [`AdminReply::Text`].
+    MachineRemove {
+        /// Which.
+        machine: String,
+    },
+    /// `bootstrap`: reserves a generation and returns what to apply. Nothing is trusted yet. Answer: [`AdminReply::MachinePrepared`].
+    MachinePrepare(MachinePrepare),
+    /// `bootstrap`: certificates for the proof at the end, for a key made for that purpose. Answer: [`AdminReply::ProbeCertificates`].
+    MachineProbe {
+        /// Which machine.
+        machine: String,
+        /// The throw-away key, OpenSSH text.
+        public_key: String,
+    },
+    /// `bootstrap`: the machine was proven; from now on the server keeps it. Answer: [`AdminReply::Machine`].
+    MachineConfirm {
+        /// Which.
+        machine: String,
+        /// The generation that was applied.
+        generation: u64,
+        /// The KRL version that was read back.
+        krl_version: u64,
+    },
+    /// Revokes. Progress per machine. Answer: [`AdminReply::Revoked`].
+    KrlRevoke {
+        /// What.
+        target: RevokeTarget,
+        /// Do not close login (lost laptop whose password and TOTP are safe).
+        #[serde(default)]
+        keep_login: bool,
+        /// For the ledger.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Answer: [`AdminReply::Krl`].
+    KrlShow {},
+    /// The KRL file itself. Answer: [`AdminReply::KrlFile`].
+    KrlExport {},
+    /// Is this certificate revoked? Answer: [`AdminReply::Text`].
+    KrlCheck {
+        /// OpenSSH text.
+        certificate: String,
+    },
+    /// Pushes the KRL to every machine and proves it. Answer: [`AdminReply::Revoked`].
+    KrlPush {},
+    /// Brings machines to what the CA wants. Answer: [`AdminReply::Synced`].
+    Sync {
+        /// These, or all.
+        #[serde(default)]
+        machines: Vec<String>,
+        /// Only machines in this pool.
+        #[serde(default)]
+        pool: Option<String>,
+    },
+    /// Looks for drift. Answer: [`AdminReply::Checked`].
+    Check {
+        /// These, or all.
+        #[serde(default)]
+        machines: Vec<String>,
+        /// Only machines in this pool.
+        #[serde(default)]
+        pool: Option<String>,
+        /// Mend what is found.
+        #[serde(default)]
+        repair: bool,
+    },
+    /// Answer: [`AdminReply::Certificates`].
+    CertList {
+        /// Only this person's.
+        #[serde(default)]
+        employee: Option<String>,
+        /// Only those that are valid now.
+        #[serde(default)]
+        live: bool,
+    },
+    /// Answer: [`AdminReply::Certificate`].
+    CertShow {
+        /// Its serial.
+        serial: u64,
+    },
+    /// Answer: [`AdminReply::Ledger`].
+    AuditList {
+        /// The newest N entries.
+        #[serde(default)]
+        last: Option<u64>,
+        /// Only entries about this person or machine.
+        #[serde(default)]
+        about: Option<String>,
+    },
+    /// Checks the whole chain. Answer: [`AdminReply::Verified`].
+    AuditVerify {
+        /// A signed head that was exported earlier: the ledger must still contain it.
+        #[serde(default)]
+        head: Option<String>,
+    },
+    /// The signed head of the ledger. Answer: [`AdminReply::LedgerHead`].
+    AuditExport {},
+}
+
+/// What to revoke.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum RevokeTarget {
+    /// Everything that this employee holds.
+    Employee(String),
+    /// One certificate.
+    Serial(u64),
+    /// A key, by `SHA256:…`: no certificate on it works, and none is issued again.
+    Key(String),
+}
+
+/// A grant as an admin writes it. Exactly one of `team` and `employee`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantSpec {
+    /// For everybody in this team.
+    #[serde(default)]
+    pub team: Option<String>,
+    /// For this person.
+    #[serde(default)]
+    pub employee: Option<String>,
+    /// On this pool's machines.
+    pub pool: String,
+    /// `self`, or the name of a shared account.
+    pub account: String,
+    /// `none`, `all`, or commands parted by commas.
+    #[serde(default)]
+    pub sudo: Option<String>,
+    /// Ends by itself.
+    #[serde(default)]
+    pub until_unix: Option<i64>,
+    /// Longest lifetime of a certificate, in seconds.
+    #[serde(default)]
+    pub lifetime_secs: Option<u64>,
+    /// Networks it may be used from, CIDR.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// The only command it runs.
+    #[serde(default)]
+    pub command: Option<String>,
+    /// Allows port forwarding.
+    #[serde(default)]
+    pub port_forwarding: bool,
+    /// Allows agent forwarding.
+    #[serde(default)]
+    pub agent_forwarding: bool,
+    /// Withholds the terminal.
+    #[serde(default)]
+    pub no_pty: bool,
+    /// Marks the grant as meant for a system account (P6).
+    #[serde(default)]
+    pub system_account: bool,
+}
+
+/// What `bootstrap` knows of a machine after its preflight.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachinePrepare {
+    /// Its name in the CA.
+    pub machine: String,
+    /// Where the server reaches it: host name or IP address.
+    pub address: String,
+    /// Its sshd's port.
+    pub port: u16,
+    /// The pools it goes into; empty keeps those it has.
+    pub pools: Vec<String>,
+    /// Its plain host public key (Ed25519 preferred), OpenSSH text; pinned for sync and certified.
+    pub host_key: String,
+    /// The admins' account on it, whose keys and password are never changed.
+    pub admin_account: String,
+    /// Key for `admin_account` where bootstrap makes it (first login is `root`), OpenSSH text.
+    #[serde(default)]
+    pub admin_key: Option<String>,
+    /// Accounts there that the CA may take over.
+    #[serde(default)]
+    pub adopt: Vec<String>,
+    /// What the machine's sshd calls itself, such as `OpenSSH_9.2p1`.
+    pub sshd_version: String,
+    /// The machine's facts as `ca-machine`'s probe found them (JSON), for rendering.
+    pub facts: String,
+    /// A machine of that name with another host key is meant to be replaced.
+    #[serde(default)]
+    pub rebuilt: bool,
+    /// Change nothing in the store: show what would be.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// One line of the answer's stream.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum AdminEvent {
+    /// A decision is durable, or something else worth a line.
+    Note {
+        /// The line.
+        text: String,
+    },
+    /// A machine is done, one way or the other.
+    Machine {
+        /// How many are done.
+        done: usize,
+        /// Of how many.
+        total: usize,
+        /// Which.
+        state: MachineDelivery,
+    },
+    /// The end, well.
+    Done {
+        /// The answer.
+        reply: Box<AdminReply>,
+    },
+    /// The end, badly.
+    Failed {
+        /// Why.
+        error: ApiError,
+    },
+}
+
+/// The answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "data", rename_all = "snake_case")]
+pub enum AdminReply {
+    /// A sentence.
+    Text(String),
+    /// An invitation.
+    Invited(Invitation),
+    /// One employee.
+    Employee(EmployeeView),
+    /// All of them.
+    Employees(Vec<EmployeeView>),
+    /// One pool.
+    Pool(PoolView),
+    /// All of them.
+    Pools(Vec<PoolView>),
+    /// One team.
+    Team(TeamView),
+    /// All of them.
+    Teams(Vec<TeamView>),
+    /// One grant.
+    Grant(GrantView),
+    /// All of them.
+    Grants(Vec<GrantView>),
+    /// One machine.
+    Machine(MachineView),
+    /// All of them.
+    Machines(Vec<MachineView>),
+    /// What to apply.
+    MachinePrepared(MachinePrepared),
+    /// Certificates for the proof.
+    ProbeCertificates(ProbeCertificates),
+    /// A revocation, and what is proven of it.
+    Revoked(Revocation),
+    /// The KRL's content.
+    Krl(KrlView),
+    /// The KRL file, base64.
+    KrlFile(String),
+    /// What a sync did.
+    Synced(Vec<MachineDelivery>),
+    /// What a check-up found.
+    Checked(Vec<MachineCheck>),
+    /// Certificates.
+    Certificates(Vec<CertificateView>),
+    /// One of them.
+    Certificate(CertificateView),
+    /// Ledger entries, oldest first.
+    Ledger(Vec<LedgerLine>),
+    /// The chain is whole.
+    Verified(LedgerHead),
+    /// The head.
+    LedgerHead(LedgerHead),
+}
+
+/// An invitation, told once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Invitation {
+    /// Whom it is for.
+    pub employee: EmployeeView,
+    /// The one-time code.
+    pub code: Secret,
+    /// When it ends.
+    pub expires_unix: i64,
+    /// The server's URL, as the employee reaches it.
+    pub url: String,
+    /// `SHA256:…` of the server's TLS CA certificate (DER).
+    pub fingerprint: String,
+}
