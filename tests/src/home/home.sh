@@ -1,0 +1,7 @@
+# Puts a folder at /root in a mount namespace of its own, and keeps that until its standard input ends. Arguments: FOLDER.
+set -eu
+trap '' INT TERM HUP QUIT
+mount --make-rprivate /
+mount --bind "$1" /root
+echo ready
+while read -r _; do :; done
