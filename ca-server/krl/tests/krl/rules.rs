@@ -1,0 +1,1 @@
+//! The promises of the crate, one by one.
