@@ -1,0 +1,132 @@
+//! `ca-server machine …`.
+
+use ca_api::admin::AdminRequest;
+use clap::Subcommand;
+use policies::{MachineName, PoolName};
+
+use super::{ValueError, name};
+use crate::cli::order::{ConsentOption, Order, Sink};
+
+/// What to do with machines.
+#[derive(Debug, Clone, Subcommand)]
+pub enum MachineVerb {
+    /// List all machines: how current each is, and what troubles it.
+    #[command(after_help = "Example:\n  ca-server machine list")]
+    List,
+    /// Show one machine.
+    #[command(
+        after_help = "Examples:\n  ca-server machine show web-1\n  ca-server machine show web-1 --who"
+    )]
+    Show {
+        /// Which.
+        #[arg(value_parser = name::<MachineName>)]
+        name: String,
+        /// Only who can log in there, as which account.
+        #[arg(long)]
+        who: bool,
+    },
+    /// Put a machine into exactly these pools.
+    #[command(
+        after_help = "Example:\n  ca-server machine move web-1 --pool web-server --pool canary"
+    )]
+    Move {
+        /// Which.
+        #[arg(value_parser = name::<MachineName>)]
+        name: String,
+        /// A pool that it is in from now on (may be repeated).
+        #[arg(long = "pool", value_name = "POOL", required = true, value_parser = name::<PoolName>)]
+        pools: Vec<String>,
+    },
+    /// Change where the CA reaches a machine.
+    #[command(after_help = "Example:\n  ca-server machine set web-1 --address 10.0.0.7:2222")]
+    Set {
+        /// Which.
+        #[arg(value_parser = name::<MachineName>)]
+        name: String,
+        /// Host name or IP address, perhaps with a port.
+        #[arg(long, value_name = "HOST[:PORT]", value_parser = address)]
+        address: String,
+    },
+    /// End the logins of accounts that the CA did not make (all but the admins' own).
+    #[command(after_help = "See first who that is: ca-server machine show web-1\n\n\
+                            Example:\n  ca-server machine enforce web-1")]
+    Enforce {
+        /// Which.
+        #[arg(value_parser = name::<MachineName>)]
+        name: String,
+    },
+    /// Let accounts that the CA did not make log in as before.
+    #[command(after_help = "Example:\n  ca-server machine observe web-1")]
+    Observe {
+        /// Which.
+        #[arg(value_parser = name::<MachineName>)]
+        name: String,
+    },
+    /// Forget a machine; the machine itself is not changed (`bootstrap remove-machine` does both).
+    #[command(after_help = "Example:\n  ca-server machine remove web-1")]
+    Remove {
+        /// Which.
+        #[arg(value_parser = name::<MachineName>)]
+        name: String,
+        /// Whether to ask.
+        #[command(flatten)]
+        consent: ConsentOption,
+    },
+}
+
+impl MachineVerb {
+    /// The request that it means.
+    #[must_use]
+    pub fn order(self) -> Order {
+        match self {
+            Self::List => Order::new(AdminRequest::MachineList {}),
+            Self::Show { name, who } => Order::new(AdminRequest::MachineShow { machine: name })
+                .into_sink(if who { Sink::PrintWho } else { Sink::Print }),
+            Self::Move { name, pools } => Order::new(AdminRequest::MachineMove {
+                machine: name,
+                pools,
+            }),
+            Self::Set { name, address } => Order::new(AdminRequest::MachineSet {
+                machine: name,
+                address: Some(address),
+            }),
+            Self::Enforce { name } => Order::new(AdminRequest::MachineEnforce {
+                machine: name,
+                enforce: true,
+            }),
+            Self::Observe { name } => Order::new(AdminRequest::MachineEnforce {
+                machine: name,
+                enforce: false,
+            }),
+            Self::Remove { name, consent } => {
+                let question = format!(
+                    "Forget {name}? It keeps trusting the CA but gets no revocation any more, so whoever is revoked later still \
+                     gets in there. (`bootstrap remove-machine {name}` takes the CA off the machine first.)"
+                );
+                Order::new(AdminRequest::MachineRemove { machine: name })
+                    .asking(consent.consent(), question)
+            }
+        }
+    }
+}
+
+/// `HOST`, `HOST:PORT`, `[IPv6]:PORT`.
+fn address(text: &str) -> Result<String, ValueError> {
+    const RULE: ValueError = ValueError {
+        rule: "expected HOST, HOST:PORT or [IPv6]:PORT",
+    };
+    if super::host(text).is_ok()
+        || text
+            .parse::<std::net::SocketAddr>()
+            .is_ok_and(|address| address.port() != 0)
+    {
+        return Ok(text.to_owned());
+    }
+    let (host, port) = text.rsplit_once(':').ok_or(RULE)?;
+    super::host(host).map_err(|_| RULE)?;
+    let port_fine = port.bytes().all(|byte| byte.is_ascii_digit())
+        && port.parse::<u16>().is_ok_and(|port| port != 0);
+    (port_fine && !host.contains(':'))
+        .then(|| text.to_owned())
+        .ok_or(RULE)
+}

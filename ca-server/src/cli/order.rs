@@ -1,0 +1,157 @@
+//! What a command line comes to: one request, perhaps a question first, and where the answer goes.
+
+use std::path::{Path, PathBuf};
+
+use ca_api::admin::AdminRequest;
+
+/// One command, ready to be sent.
+#[derive(Debug)]
+pub struct Order {
+    /// What to ask the server.
+    pub request: AdminRequest,
+    /// What to ask the person first; `None` if nothing hurts, or `--yes` was given.
+    pub question: Option<String>,
+    /// Where the answer goes.
+    pub sink: Sink,
+}
+
+/// Where an answer goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sink {
+    /// To standard output.
+    Print,
+    /// To standard output: only who can log in there.
+    PrintWho,
+    /// The bytes of the KRL into this file (`-` is standard output).
+    Krl(PathBuf),
+    /// The ledger's head into this file, or to standard output.
+    Head(Option<PathBuf>),
+    /// To standard output; findings of a check-up that were not to be repaired make the exit code 1.
+    Findings,
+}
+
+/// Why a command line that parsed cannot become a request.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// A file that it names.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that it names is too large to be what it should be.
+    #[error("{} is larger than {limit_bytes} bytes: that is not {what}", path.display())]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
+        /// How large such a thing can be.
+        limit_bytes: u64,
+    },
+    /// A file that it names is something else.
+    #[error("{} is not {what}", path.display())]
+    NotThat {
+        /// Which.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
+    },
+}
+
+impl Order {
+    /// A request whose answer is printed.
+    #[must_use]
+    pub fn new(request: AdminRequest) -> Self {
+        Self {
+            request,
+            question: None,
+            sink: Sink::Print,
+        }
+    }
+
+    /// Asks first, unless the person already said yes.
+    #[must_use]
+    pub fn asking(mut self, consent: Consent, question: impl Into<String>) -> Self {
+        if consent == Consent::Ask {
+            self.question = Some(question.into());
+        }
+        self
+    }
+
+    /// Sends the answer elsewhere.
+    #[must_use]
+    pub fn into_sink(mut self, sink: Sink) -> Self {
+        self.sink = sink;
+        self
+    }
+}
+
+/// Did the person already say yes on the command line?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// No: ask.
+    Ask,
+    /// `--yes`.
+    Given,
+}
+
+/// `--yes`, for commands that ask.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ConsentOption {
+    /// Do not ask; needed where there is no terminal.
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+impl ConsentOption {
+    /// As a type.
+    #[must_use]
+    pub fn consent(&self) -> Consent {
+        if self.yes {
+            Consent::Given
+        } else {
+            Consent::Ask
+        }
+    }
+}
+
+/// Reads a small text file that a command names; `-` is standard input.
+pub(crate) fn read_small(
+    path: &Path,
+    what: &'static str,
+    limit_bytes: u64,
+) -> Result<String, OrderError> {
+    use std::io::Read as _;
+    let read = |source| OrderError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        std::io::stdin()
+            .lock()
+            .take(limit_bytes + 1)
+            .read_to_end(&mut bytes)
+            .map_err(read)?;
+    } else {
+        std::fs::File::open(path)
+            .map_err(read)?
+            .take(limit_bytes + 1)
+            .read_to_end(&mut bytes)
+            .map_err(read)?;
+    }
+    if bytes.len() as u64 > limit_bytes {
+        return Err(OrderError::TooLarge {
+            path: path.to_owned(),
+            what,
+            limit_bytes,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| OrderError::NotThat {
+        path: path.to_owned(),
+        what,
+    })
+}
