@@ -1,2 +1,3 @@
-//! Placeholder.
+//! The employee's command line.
+
 fn main() {}
