@@ -1,9 +1,32 @@
 //! Who may reach what, and the shape of the certificate that says so: pure functions over plain values.
 //!
 //! Nothing here knows a clock, a file, a socket or a source of randomness: all of these are arguments.
+//!
+//! The way of a certificate through this crate: a [`Policy`] is compiled once into an [`Index`]; [`decide`] turns a [`Request`] into
+//! [`Order`]s; [`Blueprint::of`] fixes every field of the certificate but nonce and signature; somebody else signs what
+//! [`Blueprint::build`] returns; [`lint`] parses the result again and compares it with the blueprint.
 
+pub mod check;
+pub mod decide;
+mod graph;
+pub mod index;
+pub mod loss;
+pub mod machines;
 pub mod model;
 pub mod names;
+pub mod principals;
+pub mod profile;
+mod rules;
 
+pub use check::{Place, Problem, Severity, check};
+pub use decide::{BACKDATE_SECS, Decision, DenyReason, Narrow, Order, Request, decide};
+pub use index::Index;
+pub use loss::lost_principals;
+pub use machines::{MachineAccount, Reach, accounts_on, reach};
 pub use model::*;
 pub use names::*;
+pub use principals::{MAX_PRINCIPALS, Principals, PrincipalsError};
+pub use profile::{
+    Blueprint, BlueprintError, KeyId, KeyIdError, KeyRefusal, Label, LintError, NONCE_BYTES,
+    Serial, SerialError, Subject, acceptable_subject, lint,
+};
