@@ -1,0 +1,253 @@
+//! What is sent to the applier on standard input: one line of words, then the parts' bytes one after another.
+//!
+//! ```text
+//! ssh-ca-request v1 VERB WORD=VALUE… PART=LENGTH…
+//! …bytes of the parts, in the order of their words…
+//! ```
+//!
+//! One request carries both lanes, the KRL first, so that one ssh round trip does all.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use policies::AccountName;
+use ssh_key::{Certificate, LineEnding, PrivateKey, PublicKey};
+
+use crate::{
+    bundle::manifest::hex,
+    sign::{FLEET_IDENTITY, Namespace, Signed},
+};
+
+/// Names one apply: only a confirmation that carries it disarms that apply's timer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Nonce([u8; 16]);
+
+impl Nonce {
+    /// A fresh one from the system's random numbers.
+    #[must_use]
+    pub fn random() -> Self {
+        let mut bytes = [0; 16];
+        rand_core::RngCore::fill_bytes(&mut rand_core::OsRng, &mut bytes);
+        Self(bytes)
+    }
+
+    /// The one with these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+/// A text that is no nonce: expected 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a nonce: expected 32 hexadecimal digits")]
+pub struct NonceError;
+
+impl FromStr for Nonce {
+    type Err = NonceError;
+
+    fn from_str(text: &str) -> Result<Self, NonceError> {
+        let digits =
+            text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| digits);
+        number.map(|n| Self(n.to_be_bytes())).ok_or(NonceError)
+    }
+}
+
+/// What only the very first apply brings, through the admin's own login; the applier of `ssh-ca-sync` refuses it.
+#[derive(Debug, Clone)]
+pub struct FirstContact {
+    /// The fleet keys to trust, if the machine trusts none yet.
+    pub fleet_keys: Vec<PublicKey>,
+    /// The admin account to make where the login was `root`, with its key.
+    pub admin: Option<(AccountName, PublicKey)>,
+}
+
+/// Both lanes of one apply or dry run.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The KRL parcel, applied first and on its own.
+    pub krl: Option<Signed>,
+    /// The bundle.
+    pub bundle: Option<Signed>,
+    /// For the first apply only.
+    pub first: Option<FirstContact>,
+}
+
+/// One request to the applier.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// Make it so. Without a [`Request::Confirm`] within `confirm_within` the machine puts its configuration back.
+    Apply {
+        /// What to apply.
+        delivery: Delivery,
+        /// Names this apply.
+        nonce: Nonce,
+        /// How long the timer waits; the applier takes at least 20 s (cron adds up to a minute).
+        confirm_within: Duration,
+    },
+    /// Say what an apply would change; changes nothing.
+    DryRun(Delivery),
+    /// Disarm the timer; refused over a connection that is older than the apply.
+    Confirm(Nonce),
+    /// State, versions, clock, sessions.
+    Report,
+    /// End the sessions whose certificate the KRL on the machine revokes, and those with these key IDs or serials.
+    EndSessions {
+        /// Key IDs (`email/epoch`).
+        key_ids: Vec<String>,
+        /// Serials.
+        serials: Vec<u64>,
+    },
+    /// Compare the machine with the bundle it applied last; changes nothing.
+    Check,
+    /// Put the snapshot back now.
+    RollBack,
+    /// Take off everything that the CA put there, but no account's home (made accounts are expired).
+    Remove,
+    /// Log in from the machine to itself with this key, to prove what its sshd accepts.
+    Prove {
+        /// The account to log in to.
+        account: AccountName,
+        /// The private key to try (a throw-away one).
+        key: Box<PrivateKey>,
+        /// Its certificate.
+        certificate: Option<Box<Certificate>>,
+    },
+}
+
+impl Request {
+    /// The bytes for the applier's standard input.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut line = Line::new(self.verb());
+        match self {
+            Self::Apply {
+                delivery,
+                nonce,
+                confirm_within,
+            } => {
+                line.word("nonce", nonce);
+                line.word("confirm", confirm_within.as_secs());
+                line.delivery(delivery);
+            }
+            Self::DryRun(delivery) => line.delivery(delivery),
+            Self::Confirm(nonce) => line.word("nonce", nonce),
+            Self::Report | Self::Check | Self::RollBack | Self::Remove => {}
+            Self::EndSessions { key_ids, serials } => {
+                let mut wanted = String::new();
+                for key_id in key_ids.iter().filter(|id| !id.contains(char::is_control)) {
+                    wanted.push_str(&format!("key-id {key_id}\n"));
+                }
+                for serial in serials {
+                    wanted.push_str(&format!("serial {serial}\n"));
+                }
+                line.part("wanted", wanted.as_bytes());
+            }
+            Self::Prove {
+                account,
+                key,
+                certificate,
+            } => {
+                line.word("account", account);
+                let pem = key
+                    .to_openssh(LineEnding::LF)
+                    .expect("a private key in memory encodes");
+                line.part("key", pem.as_bytes());
+                if let Some(certificate) = certificate {
+                    let text = certificate
+                        .to_openssh()
+                        .expect("a certificate in memory encodes");
+                    line.part("certificate", format!("{}\n", text.trim_end()).as_bytes());
+                }
+            }
+        }
+        line.finish()
+    }
+
+    /// The word of the first line.
+    #[must_use]
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Apply { .. } => "apply",
+            Self::DryRun(_) => "dry-run",
+            Self::Confirm(_) => "confirm",
+            Self::Report => "report",
+            Self::EndSessions { .. } => "end-sessions",
+            Self::Check => "check",
+            Self::RollBack => "roll-back",
+            Self::Remove => "remove",
+            Self::Prove { .. } => "prove",
+        }
+    }
+}
+
+/// The first line, and the parts that follow it.
+struct Line {
+    text: String,
+    parts: Vec<u8>,
+}
+
+impl Line {
+    fn new(verb: &str) -> Self {
+        Self {
+            text: format!("ssh-ca-request v1 {verb}"),
+            parts: Vec::new(),
+        }
+    }
+
+    fn word(&mut self, key: &str, value: impl fmt::Display) {
+        self.text.push_str(&format!(" {key}={value}"));
+    }
+
+    fn part(&mut self, key: &str, bytes: &[u8]) {
+        self.word(key, bytes.len());
+        self.parts.extend_from_slice(bytes);
+    }
+
+    fn delivery(&mut self, delivery: &Delivery) {
+        if let Some(first) = &delivery.first {
+            self.part("fleet", allowed_signers(&first.fleet_keys).as_bytes());
+            if let Some((admin, key)) = &first.admin {
+                self.word("admin", admin);
+                let line = key.to_openssh().expect("a public key in memory encodes");
+                self.part("admin-key", format!("{}\n", line.trim_end()).as_bytes());
+            }
+        }
+        for (name, signed) in [("krl", &delivery.krl), ("bundle", &delivery.bundle)] {
+            if let Some(signed) = signed {
+                self.part(&format!("{name}-sig"), signed.signature().as_bytes());
+                self.part(name, signed.object());
+            }
+        }
+    }
+
+    fn finish(self) -> Vec<u8> {
+        let mut bytes = self.text.into_bytes();
+        bytes.push(b'\n');
+        bytes.extend(self.parts);
+        bytes
+    }
+}
+
+/// The allowed-signers file that makes `fleet_keys` good for bundles and KRL parcels, and for nothing else.
+#[must_use]
+pub fn allowed_signers(fleet_keys: &[PublicKey]) -> String {
+    let namespaces = format!("{},{}", Namespace::Bundle.as_str(), Namespace::Krl.as_str());
+    fleet_keys
+        .iter()
+        .map(|key| {
+            let key = PublicKey::from(key.key_data().clone());
+            let line = key.to_openssh().expect("a public key in memory encodes");
+            format!(
+                "{FLEET_IDENTITY} namespaces=\"{namespaces}\" {}\n",
+                line.trim_end()
+            )
+        })
+        .collect()
+}
