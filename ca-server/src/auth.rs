@@ -1,0 +1,6 @@
+//! Who is this? Password, second factor, the budget of attempts, single-use nonces.
+
+pub mod attempts;
+pub mod nonce;
+pub mod password;
+pub mod totp;

@@ -1,0 +1,100 @@
+//! The CA as its parts see it: store, keys, policy, clock.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use policies::Serial;
+use rand_core::{OsRng, RngCore};
+use time::OffsetDateTime;
+
+use crate::{
+    auth::{
+        nonce::Nonces,
+        password::{Breached, Hasher},
+    },
+    config::Config,
+    issue::Rehearsal,
+    keys::Keys,
+    records::{PolicyCache, RevokedKeys},
+    store::Db,
+};
+
+/// The CA's clock. Tests may shift it; nothing else does.
+#[derive(Debug, Default)]
+pub struct Clock {
+    shift_secs: AtomicI64,
+}
+
+impl Clock {
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> OffsetDateTime {
+        OffsetDateTime::now_utc() + time::Duration::seconds(self.shift_secs.load(Ordering::Relaxed))
+    }
+
+    /// Shows a later (or earlier) time from now on.
+    pub fn shift(&self, secs: i64) {
+        self.shift_secs.fetch_add(secs, Ordering::Relaxed);
+    }
+}
+
+/// Everything that the server's parts share.
+pub struct Ca {
+    /// State and ledger.
+    pub db: Db,
+    /// The CA's own keys.
+    pub keys: Keys,
+    /// The configuration.
+    pub config: Config,
+    /// Passwords.
+    pub hasher: Hasher,
+    /// Breached passwords, where the operator has the list.
+    pub breached: Option<Breached>,
+    /// Nonces for proofs of possession.
+    pub nonces: Nonces,
+    /// The compiled policy.
+    pub policy: PolicyCache,
+    /// Keys that may never be certified again.
+    pub revoked_keys: RevokedKeys,
+    /// The dress rehearsal of signing.
+    pub rehearsal: Rehearsal,
+    /// The clock.
+    pub clock: Clock,
+    /// What employees pin.
+    pub tls_fingerprint: String,
+    /// Wakes the fleet's keeper after a change.
+    pub fleet_changed: Arc<tokio::sync::Notify>,
+    /// One KRL at a time is built and published.
+    pub publishing: tokio::sync::Mutex<()>,
+}
+
+/// Milliseconds since 1970.
+#[must_use]
+pub fn unix_ms(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+/// A serial of this instance epoch: 31 bits of epoch, 32 random bits (I5).
+#[must_use]
+pub fn random_serial(instance_epoch: u32) -> Option<Serial> {
+    Serial::from_parts(instance_epoch, OsRng.next_u32()).ok()
+}
+
+/// Text of `bytes` random bytes, as lower-case base32 without padding.
+#[must_use]
+pub fn random_text(bytes: usize) -> String {
+    let mut random = vec![0; bytes];
+    OsRng.fill_bytes(&mut random);
+    data_encoding::BASE32_NOPAD
+        .encode(&random)
+        .to_ascii_lowercase()
+}
+
+/// SHA-256, hex.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(bytes))
+}

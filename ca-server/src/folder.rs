@@ -1,0 +1,311 @@
+//! The data folder: its layout, its modes, its version (S6, K2).
+
+use std::{
+    fs, io,
+    io::Write,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+/// The layout's version; a folder of another version is refused, never guessed at.
+pub const VERSION: &str = "ssh-ca data folder v1";
+
+/// Something about the data folder is not as it must be.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// No folder.
+    #[error(
+        "{0} is not a data folder: run `ca-server init --data {0}` first, or name another with --data"
+    )]
+    Missing(PathBuf),
+    /// There is something already.
+    #[error(
+        "{0} exists already and is not empty: nothing was changed; choose another folder with --data"
+    )]
+    Exists(PathBuf),
+    /// Made by another version.
+    #[error(
+        "{path} was made by another version ({found:?}, this program reads {VERSION:?}): nothing was changed"
+    )]
+    Version {
+        /// The folder.
+        path: PathBuf,
+        /// What its version file says.
+        found: String,
+    },
+    /// A mode that lets others in.
+    #[error(
+        "{path} has mode {mode:04o}, which lets others in: run `chmod {wanted:04o} {path}` and look who could have read it"
+    )]
+    Mode {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// The widest that is accepted.
+        wanted: u32,
+    },
+    /// Owned by somebody else.
+    #[error("{path} belongs to uid {owner}, not to the user that runs the server")]
+    Owner {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A data folder: 0700, its files 0600.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    /// Opens a folder that `init` made, after checking version and modes.
+    ///
+    /// # Errors
+    /// When it is missing, of another version, or open to others.
+    pub fn open(root: &Path) -> Result<Self, FolderError> {
+        let version_path = root.join("version");
+        let found = match fs::read_to_string(&version_path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(FolderError::Missing(root.to_owned()));
+            }
+            Err(error) => return Err(io_error("read", &version_path)(error)),
+        };
+        if found.trim_end() != VERSION {
+            return Err(FolderError::Version {
+                path: root.to_owned(),
+                found: found.trim_end().chars().take(60).collect(),
+            });
+        }
+        let folder = Self {
+            root: root.to_owned(),
+        };
+        check_mode(root, 0o700)?;
+        for sub in ["keys", "tls"] {
+            let sub = root.join(sub);
+            check_mode(&sub, 0o700)?;
+            for entry in fs::read_dir(&sub).map_err(io_error("list", &sub))? {
+                let entry = entry.map_err(io_error("list", &sub))?;
+                check_mode(&entry.path(), 0o600)?;
+            }
+        }
+        for file in [folder.config(), folder.store()] {
+            if file.exists() {
+                check_mode(&file, 0o600)?;
+            }
+        }
+        Ok(folder)
+    }
+
+    /// Makes the folders of a new data folder at `root`, which must not exist or be empty.
+    ///
+    /// # Errors
+    /// When there is something already, or the operating system refuses.
+    pub fn create(root: &Path) -> Result<Self, FolderError> {
+        match fs::read_dir(root) {
+            Ok(mut entries) => {
+                if entries.next().is_some() {
+                    return Err(FolderError::Exists(root.to_owned()));
+                }
+                fs::set_permissions(root, fs::Permissions::from_mode(0o700))
+                    .map_err(io_error("chmod", root))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make_dir(root)?,
+            Err(error) => return Err(io_error("list", root)(error)),
+        }
+        let folder = Self {
+            root: root.to_owned(),
+        };
+        make_dir(&folder.root.join("keys"))?;
+        make_dir(&folder.root.join("tls"))?;
+        Ok(folder)
+    }
+
+    /// Writes the version file: the last step of `init`, without which nothing else counts.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn seal(&self) -> Result<(), FolderError> {
+        self.write("version", format!("{VERSION}\n").as_bytes())
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A private key's file.
+    #[must_use]
+    pub fn key(&self, name: &str) -> PathBuf {
+        self.root.join("keys").join(name)
+    }
+
+    /// A file of the TLS CA.
+    #[must_use]
+    pub fn tls(&self, name: &str) -> PathBuf {
+        self.root.join("tls").join(name)
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.root.join("store.redb")
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config.toml")
+    }
+
+    /// The admin socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.root.join("admin.sock")
+    }
+
+    /// Replaces a file of the folder: temp file beside it, fsync, rename, fsync of the directory; mode 0600.
+    ///
+    /// # Errors
+    /// When the operating system refuses; the old file is then still there.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), FolderError> {
+        let path = self.root.join(name);
+        let parent = path.parent().unwrap_or(&self.root);
+        let temp = path.with_extension("new");
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temp)
+            .map_err(io_error("write", &temp))?;
+        file.write_all(bytes).map_err(io_error("write", &temp))?;
+        file.sync_all().map_err(io_error("write", &temp))?;
+        fs::rename(&temp, &path).map_err(io_error("rename", &temp))?;
+        fs::File::open(parent)
+            .and_then(|dir| dir.sync_all())
+            .map_err(io_error("sync", parent))
+    }
+
+    /// Reads a file of the folder.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>, FolderError> {
+        let path = self.root.join(name);
+        fs::read(&path).map_err(io_error("read", &path))
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), FolderError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(io_error("make", path))
+}
+
+fn check_mode(path: &Path, widest: u32) -> Result<(), FolderError> {
+    let meta = fs::symlink_metadata(path).map_err(io_error("look at", path))?;
+    let mode = meta.permissions().mode() & 0o7777;
+    if meta.file_type().is_symlink() || mode & !widest != 0 {
+        return Err(FolderError::Mode {
+            path: path.to_owned(),
+            mode,
+            wanted: widest,
+        });
+    }
+    let me = nix::unistd::geteuid().as_raw();
+    if meta.uid() != me {
+        return Err(FolderError::Owner {
+            path: path.to_owned(),
+            owner: meta.uid(),
+        });
+    }
+    Ok(())
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
+    let path = path.to_owned();
+    move |source| FolderError::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made() -> (tempfile::TempDir, Folder) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("ca");
+        let folder = Folder::create(&root).unwrap();
+        folder.write("keys/user_ca", b"x").unwrap();
+        folder.seal().unwrap();
+        (dir, folder)
+    }
+
+    #[test]
+    fn s6_everything_is_made_for_the_owner_only() {
+        let (_dir, folder) = made();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(folder.root()), 0o700);
+        assert_eq!(mode(&folder.root().join("keys")), 0o700);
+        assert_eq!(mode(&folder.key("user_ca")), 0o600);
+        assert!(Folder::open(folder.root()).is_ok());
+    }
+
+    #[test]
+    fn k2_a_wider_mode_is_refused() {
+        for (name, mode) in [
+            (".", 0o750),
+            ("keys", 0o755),
+            ("keys/user_ca", 0o640),
+            ("keys/user_ca", 0o604),
+        ] {
+            let (_dir, folder) = made();
+            fs::set_permissions(folder.root().join(name), fs::Permissions::from_mode(mode))
+                .unwrap();
+            assert!(
+                matches!(Folder::open(folder.root()), Err(FolderError::Mode { .. })),
+                "{name} {mode:o}"
+            );
+        }
+    }
+
+    #[test]
+    fn another_version_a_missing_folder_and_a_used_one_are_told_apart() {
+        let (_dir, folder) = made();
+        assert!(matches!(
+            Folder::create(folder.root()),
+            Err(FolderError::Exists(_))
+        ));
+        folder.write("version", b"ssh-ca data folder v9\n").unwrap();
+        assert!(matches!(
+            Folder::open(folder.root()),
+            Err(FolderError::Version { .. })
+        ));
+        let nothing = folder.root().join("nothing");
+        assert!(matches!(
+            Folder::open(&nothing),
+            Err(FolderError::Missing(_))
+        ));
+    }
+}

@@ -1,0 +1,570 @@
+//! The first door: password and second factor open a day session.
+
+use std::{net::IpAddr, sync::Arc};
+
+use ca_api::{Issued, LoginRequest, Secret, SessionGrant, proof};
+use policies::{Decision, Email, Status, Subject};
+use ssh_key::{HashAlg, PublicKey};
+use time::OffsetDateTime;
+
+use super::{SessionError, check_proof, directory, key_blob, parse_key};
+use crate::{
+    auth::{
+        attempts::{Counter, Reservation, buckets},
+        password::Verdict,
+        totp,
+    },
+    ca::{Ca, random_text, sha256_hex, unix_ms},
+    issue::{self, Linted, RecordError, Recorded},
+    ledger::{Actor, Event},
+    records::{Compiled, Credentials, DeviceRecord, SessionRecord},
+    store::{Read, ReadError, Revision, Table, TableGroup, Txn, WriteError},
+};
+
+/// How often a decision is made again when policy changed under it.
+const TRIES: usize = 4;
+
+/// Somebody who proved who they are: only [`authenticate`] makes these.
+pub struct Authenticated {
+    /// Who.
+    pub email: Email,
+    /// Their epoch when it was checked.
+    pub epoch: u64,
+    /// The TOTP step to use up in the transaction that lets them in (A3).
+    pub totp_step: u64,
+    /// The counters to clear with it.
+    buckets: Vec<String>,
+}
+
+/// Why a transaction that lets somebody in left nothing.
+#[derive(Debug, Clone)]
+pub enum AdmitError {
+    /// The TOTP step was used by somebody who was faster, or the employee changed.
+    Refused(&'static str),
+    /// Policy changed since the decision.
+    Stale,
+    /// A serial was drawn twice.
+    SerialTaken,
+    /// The store.
+    Read(ReadError),
+}
+
+impl From<ReadError> for AdmitError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<RecordError> for AdmitError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Read(error) => Self::Read(error),
+            RecordError::SerialTaken => Self::SerialTaken,
+        }
+    }
+}
+
+impl Authenticated {
+    /// In a transaction: is the employee still who they were, and is the TOTP step still unused? Uses it up and gives
+    /// the reserved attempts back.
+    ///
+    /// # Errors
+    /// When somebody was faster.
+    pub fn redeem(
+        &self,
+        txn: &mut Txn<'_>,
+        now: OffsetDateTime,
+    ) -> Result<policies::Employee, AdmitError> {
+        let key = self.email.as_str().as_bytes();
+        let employee: policies::Employee = txn
+            .get_json(Table::Employees, key)?
+            .ok_or(AdmitError::Refused("removed meanwhile"))?;
+        if employee.status != Status::Active || employee.epoch != self.epoch {
+            return Err(AdmitError::Refused("suspended or revoked meanwhile"));
+        }
+        let mut credentials: Credentials =
+            txn.get_json(Table::Credentials, key)?.unwrap_or_default();
+        if self.totp_step <= credentials.last_totp_step {
+            return Err(AdmitError::Refused("the code was used before"));
+        }
+        credentials.last_totp_step = self.totp_step;
+        credentials.last_login_unix = Some(now.unix_timestamp());
+        txn.put_json(Table::Credentials, key, &credentials);
+        for bucket in &self.buckets {
+            txn.delete(Table::Attempts, bucket.as_bytes());
+        }
+        Ok(employee)
+    }
+}
+
+/// Checks password and second factor, after counting the attempt durably (A5). Every failure costs the same work and
+/// gives the same answer (A4, A7).
+///
+/// # Errors
+/// [`SessionError::Refused`] for whoever is not let in.
+pub async fn authenticate(
+    ca: &Ca,
+    email: &str,
+    password: &Secret,
+    code: &Secret,
+    from: IpAddr,
+    device: Option<&Secret>,
+) -> Result<Authenticated, SessionError> {
+    let parsed: Option<Email> = email.parse().ok();
+    // A text that is no email is counted too, under a name that no email has.
+    let name = parsed.as_ref().map_or_else(
+        || format!("#{}", &sha256_hex(email.as_bytes())[..16]),
+        ToString::to_string,
+    );
+    let device = match (device, &parsed) {
+        (Some(token), Some(email)) => known_device(ca, token, email)?,
+        _ => None,
+    };
+    let counters = buckets(&name, from, device.as_deref());
+    if reserve(ca, &name, from, counters.clone()).await? == Reservation::Blocked {
+        return Err(SessionError::Refused("too many attempts"));
+    }
+    let known = parsed
+        .as_ref()
+        .map(|email| load(ca, email))
+        .transpose()?
+        .flatten();
+    let stored = known
+        .as_ref()
+        .and_then(|(_, credentials)| credentials.password.as_deref());
+    let verdict = ca.hasher.verify(password, stored).await?;
+    let step = second_factor(ca, known.as_ref(), code);
+    let reason = match (&known, verdict, step) {
+        (Some((employee, _)), Verdict::Right, Some(totp_step))
+            if employee.status == Status::Active =>
+        {
+            return Ok(Authenticated {
+                email: employee.email.clone(),
+                epoch: employee.epoch,
+                totp_step,
+                buckets: counters.into_iter().map(|(key, _)| key).collect(),
+            });
+        }
+        (None, _, _) => "unknown email",
+        (_, Verdict::Wrong, _) => "wrong password",
+        (_, _, None) => "wrong code",
+        _ => "not active",
+    };
+    note_refusal(ca, name, from, reason).await?;
+    Err(SessionError::Refused(reason))
+}
+
+fn load(ca: &Ca, email: &Email) -> Result<Option<(policies::Employee, Credentials)>, ReadError> {
+    ca.db.read(|view| {
+        let key = email.as_str().as_bytes();
+        let Some(employee) = view.get_json::<policies::Employee>(Table::Employees, key)? else {
+            return Ok(None);
+        };
+        let credentials = view.get_json(Table::Credentials, key)?.unwrap_or_default();
+        Ok(Some((employee, credentials)))
+    })
+}
+
+fn known_device(ca: &Ca, token: &Secret, email: &Email) -> Result<Option<String>, ReadError> {
+    let id = sha256_hex(token.expose().as_bytes());
+    let record: Option<DeviceRecord> = ca
+        .db
+        .read(|view| view.get_json(Table::Devices, id.as_bytes()))?;
+    Ok(record.filter(|record| record.email == *email).map(|_| id))
+}
+
+async fn reserve(
+    ca: &Ca,
+    name: &str,
+    from: IpAddr,
+    counters: Vec<(String, u32)>,
+) -> Result<Reservation, SessionError> {
+    let at = unix_ms(ca.clock.now());
+    let name = name.to_owned();
+    let reserved = ca
+        .db
+        .write_async(move |txn| {
+            let mut next = Vec::with_capacity(counters.len());
+            for (key, free) in &counters {
+                let counter: Counter = txn
+                    .get_json(Table::Attempts, key.as_bytes())?
+                    .unwrap_or_default();
+                match counter.reserve(at, *free) {
+                    (counter, Reservation::Reserved) => next.push((key.clone(), counter)),
+                    (_, Reservation::Blocked) => {
+                        txn.record(
+                            at,
+                            &Actor::Stranger { address: from },
+                            &Event::LoginRefused {
+                                email: name.clone(),
+                                reason: "too many attempts".to_owned(),
+                            },
+                        );
+                        return Ok(Reservation::Blocked);
+                    }
+                }
+            }
+            for (key, counter) in next {
+                txn.put_json(Table::Attempts, key, &counter);
+            }
+            txn.record(
+                at,
+                &Actor::Stranger { address: from },
+                &Event::LoginAttempt {
+                    email: name.clone(),
+                },
+            );
+            Ok::<_, ReadError>(Reservation::Reserved)
+        })
+        .await
+        .map_err(issue::store_error)?;
+    Ok(reserved)
+}
+
+/// The step of a right code; the same work is done for an unknown email.
+fn second_factor(
+    ca: &Ca,
+    known: Option<&(policies::Employee, Credentials)>,
+    code: &Secret,
+) -> Option<u64> {
+    let now = ca.clock.now().unix_timestamp();
+    let sealed = known.and_then(|(employee, credentials)| {
+        Some((employee, credentials.totp.as_deref()?, credentials))
+    });
+    let (email, secret, last_step) = match sealed {
+        Some((employee, sealed, credentials)) => (
+            employee.email.as_str(),
+            ca.keys.seal.open(&totp_purpose(&employee.email), sealed),
+            credentials.last_totp_step,
+        ),
+        None => ("nobody@nowhere", None, 0),
+    };
+    let is_known = secret.is_some();
+    let secret = secret.unwrap_or_else(|| vec![0; 20].into());
+    let step = totp::matching_step(&secret, email, code.expose(), now, last_step)
+        .inspect_err(|error| tracing::error!(%error, "a TOTP secret is not usable"))
+        .ok()
+        .flatten();
+    step.filter(|_| is_known)
+}
+
+/// What a TOTP secret is sealed for.
+#[must_use]
+pub fn totp_purpose(email: &Email) -> String {
+    format!("totp {email}")
+}
+
+async fn note_refusal(
+    ca: &Ca,
+    email: String,
+    from: IpAddr,
+    reason: &'static str,
+) -> Result<(), SessionError> {
+    let at = unix_ms(ca.clock.now());
+    ca.db
+        .write_async(move |txn| {
+            txn.record(
+                at,
+                &Actor::Stranger { address: from },
+                &Event::LoginRefused {
+                    email: email.clone(),
+                    reason: reason.to_owned(),
+                },
+            );
+            Ok::<_, ReadError>(())
+        })
+        .await
+        .map_err(issue::store_error)?;
+    Ok(())
+}
+
+/// The employee as the one who acts.
+#[must_use]
+pub fn employee(email: &Email, address: IpAddr) -> Actor {
+    Actor::Employee {
+        email: email.clone(),
+        address,
+    }
+}
+
+/// `POST /v1/login`.
+///
+/// # Errors
+/// See [`SessionError`]; nothing is handed out then.
+pub async fn login(
+    ca: &Arc<Ca>,
+    request: LoginRequest,
+    from: IpAddr,
+) -> Result<Issued, SessionError> {
+    let now = ca.clock.now();
+    // What does not depend on who asks is looked at first: it costs no attempt and tells nothing.
+    ca.nonces.redeem(&request.nonce, now.unix_timestamp())?;
+    let key = parse_key(&request.public_key)?;
+    let message = proof::login_message(
+        &ca.keys.ca_id(),
+        &request.nonce,
+        &request.email,
+        &key_blob(&key)?,
+    );
+    check_proof(&request.proof, &key, proof::LOGIN_NAMESPACE, &message)?;
+    let subject = acceptable(ca, &key)?;
+    let narrow = narrow(&request.narrow)?;
+
+    let person = authenticate(
+        ca,
+        &request.email,
+        &request.password,
+        &request.totp,
+        from,
+        request.device.as_ref(),
+    )
+    .await?;
+    if key_is_revoked(ca, &key)? {
+        note_refusal(ca, person.email.to_string(), from, "the key is revoked").await?;
+        return Err(SessionError::Invalid(
+            "this key was revoked: log in with a new one (`ca-client logout`, then `ca-client login`)".to_owned(),
+        ));
+    }
+    open(ca, person, &key, &subject, &narrow, request.device, from).await
+}
+
+async fn open(
+    ca: &Arc<Ca>,
+    person: Authenticated,
+    key: &PublicKey,
+    subject: &Subject,
+    narrow: &policies::Narrow,
+    device: Option<Secret>,
+    from: IpAddr,
+) -> Result<Issued, SessionError> {
+    let person = Arc::new(person);
+    for _ in 0..TRIES {
+        let now = ca.clock.now();
+        let plan = match plan(ca, &person.email, None, narrow, subject, now)? {
+            Planned::Orders(plan) => plan,
+            Planned::Denied(reason) => return deny(ca, &person, reason, from).await,
+        };
+        let grant = SessionGrant {
+            id: random_text(16),
+            secret: Secret::new(random_text(32)),
+            ends_unix: plan.session_ends.unix_timestamp(),
+            device: device
+                .clone()
+                .unwrap_or_else(|| Secret::new(random_text(20))),
+        };
+        let session = SessionRecord {
+            email: person.email.clone(),
+            epoch: person.epoch,
+            public_key: key.to_openssh().map_err(issue::IssueError::Encode)?,
+            secret_sha256: sha256_hex(grant.secret.expose().as_bytes()),
+            opened_unix: now.unix_timestamp(),
+            ends_unix: grant.ends_unix,
+        };
+        let admitted = admit(ca, &person, &plan, &grant, session, now, from).await;
+        let recorded = match admitted {
+            Ok(recorded) => recorded,
+            Err(WriteError::Refused(AdmitError::Stale | AdmitError::SerialTaken)) => continue,
+            Err(WriteError::Refused(AdmitError::Refused(reason))) => {
+                note_refusal(ca, person.email.to_string(), from, reason).await?;
+                return Err(SessionError::Refused(reason));
+            }
+            Err(WriteError::Refused(AdmitError::Read(error))) => return Err(error.into()),
+            Err(WriteError::Store(error)) => return Err(error.into()),
+        };
+        let actor = employee(&person.email, from);
+        let issued = issue::sign_and_conclude(ca, recorded, actor).await?;
+        let mut answer =
+            directory::answer(ca, &plan.compiled, &person.email, &plan.orders, None, now)?;
+        answer.certificates = issued.into_texts();
+        answer.session = Some(grant);
+        return Ok(answer);
+    }
+    Err(SessionError::Unsteady)
+}
+
+async fn admit(
+    ca: &Arc<Ca>,
+    person: &Arc<Authenticated>,
+    plan: &Plan,
+    grant: &SessionGrant,
+    session: SessionRecord,
+    now: OffsetDateTime,
+    from: IpAddr,
+) -> Result<Recorded, WriteError<AdmitError>> {
+    let at = unix_ms(now);
+    let (person, linted, revision) = (Arc::clone(person), plan.linted.clone(), plan.revision);
+    let (session_id, device) = (
+        grant.id.clone(),
+        sha256_hex(grant.device.expose().as_bytes()),
+    );
+    let ca_key = ca.keys.ca_id();
+    ca.db
+        .write_async(move |txn| {
+            if txn.revision(TableGroup::Policy)? != revision {
+                return Err(AdmitError::Stale);
+            }
+            person.redeem(txn, now)?;
+            let actor = employee(&person.email, from);
+            txn.put_json(Table::Sessions, session_id.as_bytes(), &session);
+            txn.put_json(
+                Table::Devices,
+                device.as_bytes(),
+                &DeviceRecord {
+                    email: person.email.clone(),
+                    since_unix: session.opened_unix,
+                },
+            );
+            txn.record(
+                at,
+                &actor,
+                &Event::SessionOpened {
+                    email: person.email.clone(),
+                    session: session_id.clone(),
+                    until_unix_secs: session.ends_unix,
+                },
+            );
+            Ok(issue::record(txn, &linted, &ca_key, &actor, at)?)
+        })
+        .await
+}
+
+/// Right password, right code, and nothing to certify: the code is used up, no session opens.
+async fn deny(
+    ca: &Arc<Ca>,
+    person: &Arc<Authenticated>,
+    reason: policies::DenyReason,
+    from: IpAddr,
+) -> Result<Issued, SessionError> {
+    let (now, person) = (ca.clock.now(), Arc::clone(person));
+    let at = unix_ms(now);
+    let outcome = ca
+        .db
+        .write_async(move |txn| {
+            person.redeem(txn, now)?;
+            txn.record(
+                at,
+                &Actor::Stranger { address: from },
+                &Event::LoginRefused {
+                    email: person.email.to_string(),
+                    reason: reason.to_string(),
+                },
+            );
+            Ok::<_, AdmitError>(())
+        })
+        .await;
+    match outcome {
+        Ok(()) => Err(SessionError::NothingGranted(reason)),
+        Err(WriteError::Refused(AdmitError::Read(error))) => Err(error.into()),
+        Err(WriteError::Refused(_)) => Err(SessionError::Refused("the code was used before")),
+        Err(WriteError::Store(error)) => Err(error.into()),
+    }
+}
+
+/// A decision with its rehearsal, and the policy that it stands on.
+pub struct Plan {
+    /// The policy.
+    pub compiled: Arc<Compiled>,
+    /// Its revision: the transaction that records the intent finds the same one, or this plan is void (I3).
+    pub revision: Revision,
+    /// When the session ends.
+    pub session_ends: OffsetDateTime,
+    /// What was decided.
+    pub orders: Vec<policies::Order>,
+    /// What passed the rehearsal.
+    pub linted: Linted,
+}
+
+/// What a decision came to.
+pub enum Planned {
+    /// These certificates.
+    Orders(Plan),
+    /// None.
+    Denied(policies::DenyReason),
+}
+
+/// Decides, prepares and rehearses. `session_ends` is given for a renewal; a login's session is as long as policy says.
+///
+/// # Errors
+/// When the store cannot be read or the rehearsal fails.
+pub fn plan(
+    ca: &Ca,
+    email: &Email,
+    session_ends: Option<OffsetDateTime>,
+    narrow: &policies::Narrow,
+    subject: &Subject,
+    now: OffsetDateTime,
+) -> Result<Planned, SessionError> {
+    let view = ca.db.snapshot()?;
+    let compiled = ca.policy.load(&view)?;
+    let revision = view.revision(TableGroup::Policy)?;
+    let session_ends = session_ends.unwrap_or_else(|| {
+        let secs = i64::try_from(compiled.index.limits().session_secs).unwrap_or(i64::MAX);
+        now.saturating_add(time::Duration::seconds(secs))
+    });
+    let request = policies::Request {
+        email: email.clone(),
+        session_ends,
+        narrow: narrow.clone(),
+    };
+    let orders = match policies::decide(&compiled.index, &request, now) {
+        Decision::Grant(orders) => orders,
+        Decision::Deny(reason) => return Ok(Planned::Denied(reason)),
+    };
+    let prepared = issue::prepare(&orders, subject, issue::probe::instance_epoch(ca)?)?;
+    let linted = ca.rehearsal.lint(prepared)?;
+    Ok(Planned::Orders(Plan {
+        compiled,
+        revision,
+        session_ends,
+        orders,
+        linted,
+    }))
+}
+
+/// May this key be certified at all (I8)?
+///
+/// # Errors
+/// Why not, for its owner.
+pub fn acceptable(ca: &Ca, key: &PublicKey) -> Result<Subject, SessionError> {
+    let mine = [
+        ca.keys.user_ca.public_key(),
+        ca.keys.host_ca.public_key(),
+        ca.keys.fleet.public_key().key_data(),
+        ca.keys.sync.public_key().key_data(),
+        ca.keys.ledger.public_key().key_data(),
+    ];
+    policies::acceptable_subject(key, mine)
+        .map_err(|why| SessionError::Invalid(format!("this key cannot be certified: {why}")))
+}
+
+/// Is the key revoked by its hash?
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn key_is_revoked(ca: &Ca, key: &PublicKey) -> Result<bool, ReadError> {
+    let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+    let view = ca.db.snapshot()?;
+    Ok(ca.revoked_keys.load(&view)?.contains(&fingerprint))
+}
+
+/// What the client wants less of, parsed.
+///
+/// # Errors
+/// When a pool's name is not one.
+pub fn narrow(wire: &ca_api::Narrow) -> Result<policies::Narrow, SessionError> {
+    let pools = wire
+        .pools
+        .as_ref()
+        .map(|pools| {
+            pools
+                .iter()
+                .map(|pool| pool.parse())
+                .collect::<Result<_, policies::NameError>>()
+        })
+        .transpose()
+        .map_err(|error| SessionError::Invalid(error.to_string()))?;
+    Ok(policies::Narrow {
+        lifetime_secs: wire.lifetime_secs,
+        pools,
+    })
+}
