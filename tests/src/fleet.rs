@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -87,8 +87,27 @@ impl Fleet {
         })
     }
 
-    /// Describes a machine; [`MachineSpec::start`] powers it on. Names are host names, each used once in a fleet.
+    /// A fleet for the named test, or none where machines cannot run: then it says so by the test's name, for the runner to count
+    /// ("LEFT OUT name: why"). With `REAL_MACHINES=required` in the environment that is a failure.
+    ///
+    /// # Panics
+    /// When machines are required and cannot run, and when a fleet does not start where it is available.
     #[must_use]
+    pub fn for_test(test: &str) -> Option<Self> {
+        match Self::available() {
+            Ok(()) => Some(Self::new().expect("a fleet starts where it is available")),
+            Err(why) => {
+                let required =
+                    std::env::var_os("REAL_MACHINES").is_some_and(|value| value == "required");
+                assert!(!required, "{test}: {why}");
+                // Straight to the process's standard error: the test runner would swallow it with a passing test's output.
+                let _ = writeln!(std::io::stderr(), "LEFT OUT {test}: {why}");
+                None
+            }
+        }
+    }
+
+    /// Describes a machine; [`MachineSpec::start`] powers it on. Names are host names, each used once in a fleet.
     pub fn machine(&self, name: &str) -> MachineSpec {
         MachineSpec::new(self.clone(), name)
     }
@@ -244,6 +263,10 @@ impl Rack {
         for part in ["homes", "seeds", "consoles"] {
             fs::create_dir(folder.join(part))?;
         }
+        fs::write(
+            folder.join("hosts"),
+            format!("127.0.0.1 localhost\n::1 localhost\n{CA_ADDRESS} ca.corp.example\n"),
+        )?;
         let mut holder = Command::new("unshare")
             .args([
                 "--net",

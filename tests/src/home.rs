@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::Fleet;
+use crate::{Fleet, Terminal};
 
 /// A person's workstation on the fleet's network. In its commands `~` is this home alone, also for OpenSSH, which asks the password
 /// database for it and not `$HOME`: a mount namespace puts the folder at `/root`.
@@ -50,7 +50,7 @@ impl Home {
                 include_str!("home/home.sh"),
                 "home",
             ])
-            .arg(&path)
+            .args([&path, &fleet.rack.folder.join("hosts")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -99,22 +99,46 @@ impl Home {
         command
     }
 
-    /// The words before a program and its arguments that run it at this workstation, for scripts.
+    /// As [`Home::command`], for [`Terminal::open`](crate::Terminal::open): the program's terminal is its standard input.
+    #[must_use]
+    pub fn command_tty(&self, program: &str) -> Command {
+        let mut command = self.prepared();
+        command.args(["setsid", "--ctty", "--wait", "--", program]);
+        command
+    }
+
+    /// Runs a program on a terminal of its own.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn terminal(&self, program: &str, arguments: &[&str]) -> Result<Terminal> {
+        let mut command = self.command_tty(program);
+        command.args(arguments);
+        Terminal::open(command)
+    }
+
+    /// The words before a program and its arguments that run it at this workstation, for scripts; it keeps the script's terminal.
     #[must_use]
     pub fn command_prefix(&self) -> Vec<String> {
-        [
+        let agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = agent
+            .as_ref()
+            .map(|agent| format!("SSH_AUTH_SOCK={}", agent.socket().display()));
+        let pid = self.holder.id().to_string();
+        let words = [
             "nsenter",
             "--target",
-            &self.holder.id().to_string(),
+            &pid,
             "--net",
             "--mount",
             "--wdns=/root",
             "--",
             "env",
+            "-u",
+            "SSH_AUTH_SOCK",
             "HOME=/root",
-        ]
-        .map(str::to_owned)
-        .to_vec()
+        ];
+        words.into_iter().map(str::to_owned).chain(socket).collect()
     }
 
     /// This person's ssh-agent, started at the first call; it ends with the home.
@@ -173,8 +197,8 @@ impl Home {
         Ok(())
     }
 
-    /// As [`Home::command`], but still in the session of whoever spawns it: for a terminal.
-    pub(crate) fn prepared(&self) -> Command {
+    // Still in the session of whoever spawns it: setsid comes next, with a terminal or without.
+    fn prepared(&self) -> Command {
         let mut command = Command::new("nsenter");
         command
             .args([

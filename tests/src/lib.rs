@@ -17,8 +17,10 @@
 mod fleet;
 mod home;
 mod machine;
+mod terminal;
 
 pub use fleet::{CA_ADDRESS, Fleet};
 pub use home::{Agent, Home};
 pub use machine::spec::{MachineSpec, Sudo};
 pub use machine::{Machine, Success};
+pub use terminal::Terminal;

@@ -370,7 +370,8 @@ impl Machine {
                 String::from_utf8_lossy(&unplugged.stderr).trim()
             );
         }
-        Ok(())
+        drop(power);
+        self.forget_neighbour()
     }
 
     /// Off and on: the disk persists, `/run` and `/tmp` are fresh.

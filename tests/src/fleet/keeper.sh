@@ -5,12 +5,14 @@ folder=$1 network=$2
 trap '' INT TERM HUP QUIT
 while read -r _; do :; done
 
-# What still runs in the fleet's own network was started through the fleet.
+# What still runs in the fleet's own network was started through the fleet. (To find, brackets are a pattern.)
+number=${network#*[}
+number=${number%]}
 rounds=0
 while [ "$rounds" -lt 50 ]; do
     rounds=$((rounds + 1))
     left=no
-    for seen in $(find /proc -maxdepth 3 -path '/proc/[0-9]*/ns/net' -lname "$network" 2>/dev/null); do
+    for seen in $(find /proc -maxdepth 3 -path '/proc/[0-9]*/ns/net' -lname "net:?$number?" 2>/dev/null); do
         pid=${seen#/proc/}
         pid=${pid%%/*}
         [ "$pid" != "$$" ] || continue

@@ -12,7 +12,8 @@ impl Machine {
     /// # Errors
     /// When the machine is off.
     pub fn cut(&self) -> Result<()> {
-        self.network(&["ip", "link", "set", &self.port(), "down"])
+        self.network(&["ip", "link", "set", &self.port(), "down"])?;
+        self.forget_neighbour()
     }
 
     /// Drops every packet from and to it silently: others run into their own time limit.
@@ -60,18 +61,7 @@ impl Machine {
             "forwarding",
         ])?;
         // An entry that failed while the cable was out would be believed for some seconds more.
-        self.network(&[
-            "ip",
-            "neighbour",
-            "replace",
-            &self.addr().to_string(),
-            "lladdr",
-            &self.mac(),
-            "dev",
-            "br0",
-            "nud",
-            "stale",
-        ])
+        self.forget_neighbour()
     }
 
     /// Stops every process of the machine where it stands: its kernel still accepts connections, nobody answers them.
@@ -137,6 +127,22 @@ impl Machine {
     /// When the machine is off.
     pub fn writable(&self) -> Result<()> {
         self.run(&["mount", "-o", "remount,rw", "/"]).map(drop)
+    }
+
+    /// Makes the operator's side ask for the machine's hardware address anew: a remembered one turns "No route to host" into a
+    /// time-out for half a minute.
+    pub(crate) fn forget_neighbour(&self) -> Result<()> {
+        self.network(&[
+            "ip",
+            "neighbour",
+            "flush",
+            "to",
+            &self.addr().to_string(),
+            "dev",
+            "br0",
+            "nud",
+            "all",
+        ])
     }
 
     fn network(&self, argv: &[&str]) -> Result<()> {
