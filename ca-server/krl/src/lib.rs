@@ -90,3 +90,8 @@ pub use key::{CaScope, KeyBlobError, PlainKey};
 pub use model::{CertificateSection, Entry, Krl};
 pub use query::{CertificateFacts, KeyMatch, Reason, ScopeKind, Verdict};
 pub use serials::SerialRun;
+
+/// The README's example, run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

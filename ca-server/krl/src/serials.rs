@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 /// A run of revoked serials, both ends included; a single serial has equal ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SerialRun {
-    // In this order: the derived order sorts by the first serial.
     first: u64,
     last: u64,
 }
@@ -39,7 +38,8 @@ impl SerialRun {
 
 /// Sorts the runs and merges those that overlap or touch.
 pub(crate) fn normalise(runs: &mut Vec<SerialRun>) {
-    runs.sort_unstable();
+    // The stable sort merges what is sorted in parts (a KRL and a few new entries) in one pass.
+    runs.sort_by_key(|run| run.first);
     // Shifts in place: `kept` is the index of the run that still may grow.
     let mut kept = 0;
     for index in 1..runs.len() {

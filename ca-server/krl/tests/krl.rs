@@ -8,6 +8,8 @@
 
 #[path = "krl/agreement.rs"]
 mod agreement;
+#[path = "krl/craft.rs"]
+mod craft;
 #[path = "krl/hostile.rs"]
 mod hostile;
 #[path = "krl/keygen.rs"]

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io::Write as _;
 
+use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use ssh_krl::{CertificatesError, DecodeErrorKind, Krl};
 
@@ -19,13 +20,20 @@ fn cases() -> u32 {
     }
 }
 
-fn runner(cases: u32) -> TestRunner {
-    TestRunner::new(Config {
+fn check<S: Strategy>(
+    cases: u32,
+    strategy: &S,
+    property: impl Fn(S::Value) -> Result<(), TestCaseError>,
+) {
+    let mut runner = TestRunner::new(Config {
         cases,
         failure_persistence: None,
         max_shrink_iters: 300,
         ..Config::default()
-    })
+    });
+    if let Err(error) = runner.run(strategy, property) {
+        panic!("{error}");
+    }
 }
 
 /// Past the test harness's capture: the count must be seen also when all is well.
@@ -65,7 +73,7 @@ fn r5_openssh_judges_our_krls_as_we_do() {
         good.set(good.get() + theirs.len() as u64 - count);
         compare(&pool, &krl, &theirs)
     };
-    runner(cases()).run(&plan::plan(), property).unwrap();
+    check(cases(), &plan::plan(), property);
     let (revoked, good) = (revoked.get(), good.get());
     assert!(revoked > 0 && good > 0, "both verdicts must have occurred");
     report(
@@ -97,14 +105,14 @@ fn r5_we_judge_openssh_krls_as_openssh_does() {
         let ours = krl.encode().unwrap();
         // Without a bitmap ours is never the longer one, unless theirs squeezed serials into one.
         bitmaps.set(bitmaps.get() + u64::from(ours.len() > bytes.len()));
-        if plan.len() % 4 != 0 {
+        if !plan.len().is_multiple_of(4) {
             return Ok(()); // The other test asks ssh-keygen about every file of ours.
         }
         std::fs::write(&again, ours).unwrap();
         let theirs = keygen::ask(&pool, &again).map_err(TestCaseError::fail)?;
         compare(&pool, &krl, &theirs)
     };
-    runner(cases()).run(&plan::plan(), property).unwrap();
+    check(cases(), &plan::plan(), property);
     let bitmaps = bitmaps.get();
     assert!(bitmaps > 0, "ssh-keygen must have written bitmaps");
     report(
@@ -135,9 +143,7 @@ fn s7_union_revokes_what_either_revokes() {
         compare(&pool, &union, &theirs)
     };
     let cases = cases() / 4;
-    runner(cases)
-        .run(&(plan::plan(), plan::plan()), property)
-        .unwrap();
+    check(cases, &(plan::plan(), plan::plan()), property);
 }
 
 /// A damaged file: what we read, OpenSSH reads and judges alike; what only OpenSSH reads, we refuse for a
@@ -194,9 +200,7 @@ fn w3_damaged_files_are_judged_as_by_openssh_or_refused() {
         ),
         1..4,
     );
-    runner(cases())
-        .run(&(plan::plan(), damage), property)
-        .unwrap();
+    check(cases(), &(plan::plan(), damage), property);
     let (read, refused, stricter) = (read.get(), refused.get(), stricter.get());
     assert!(read > 0 && refused > 0, "both outcomes must have occurred");
     report(

@@ -107,8 +107,12 @@ pub fn build(pool: &Pool, plan: &[Step]) -> Krl {
     builder.build()
 }
 
-/// The plan as input for `ssh-keygen -k`: one text for each CA. It cannot say key IDs with `#` or with
-/// spaces at the ends, or empty ones.
+/// The input of `ssh-keygen -k` cannot say key IDs with `#` or with spaces at the ends, or empty ones.
+fn sayable(key_id: &str) -> bool {
+    !key_id.is_empty() && !key_id.contains('#') && key_id.trim() == key_id
+}
+
+/// The plan as input for `ssh-keygen -k`: one text for each CA.
 pub fn specs<'a>(pool: &'a Pool, plan: &[Step]) -> Vec<(Option<&'a std::path::Path>, String)> {
     let scopes = std::iter::once(None).chain((0..CA_COUNT).map(Some));
     let mut specs = Vec::new();
@@ -131,10 +135,8 @@ pub fn specs<'a>(pool: &'a Pool, plan: &[Step]) -> Vec<(Option<&'a std::path::Pa
                         writeln!(text, "serial: {serial}").unwrap();
                     }
                 }
-                Step::KeyId(ca, id) if *ca == scope => {
-                    if !id.is_empty() && !id.contains('#') && id.trim() == id {
-                        writeln!(text, "id: {id}").unwrap();
-                    }
+                Step::KeyId(ca, id) if *ca == scope && sayable(id) => {
+                    writeln!(text, "id: {id}").unwrap();
                 }
                 Step::Key(index) if scope.is_none() => {
                     write!(text, "key: {}", key_of(pool, *index).1).unwrap();
