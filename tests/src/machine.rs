@@ -62,6 +62,7 @@ impl Machine {
             disk_mib,
             root,
             sshd_config,
+            clock_offset_secs,
         } = spec;
         ensure!(
             (1..=63).contains(&name.len())
@@ -115,6 +116,9 @@ impl Machine {
         }
         if let Some(lines) = &sshd_config {
             plant("sshd_config", lines)?;
+        }
+        if clock_offset_secs != 0 {
+            plant("clock", &format!("{clock_offset_secs:+}\n"))?;
         }
 
         let place = rack.place(&name);

@@ -622,6 +622,74 @@ fn a_reload_takes_the_new_configuration_and_a_bad_one_ends_the_listener() {
 }
 
 #[test]
+fn a_shifted_clock_is_what_sshd_judges_certificates_by() {
+    let Some(fleet) = Fleet::for_test("a_shifted_clock_is_what_sshd_judges_certificates_by") else {
+        return;
+    };
+    let admin = fleet.home("admin").unwrap();
+    let key = admin.public_key().unwrap();
+    for argv in [
+        vec!["-q", "-t", "ed25519", "-N", "", "-f", ".ssh/ca"],
+        vec![
+            "-q",
+            "-s",
+            ".ssh/ca",
+            "-I",
+            "harness",
+            "-n",
+            "ssh-admin",
+            "-V",
+            "-1m:+1h",
+            ".ssh/id_ed25519.pub",
+        ],
+    ] {
+        assert!(
+            admin
+                .command("ssh-keygen")
+                .args(argv)
+                .output()
+                .unwrap()
+                .status
+                .success()
+        );
+    }
+    let ca = fs::read_to_string(admin.ssh_path("ca.pub")).unwrap();
+    let specs = [("right", 0), ("ahead", 7200), ("behind", -7200)]
+        .map(|(name, seconds)| fleet.machine(name).clock_offset_secs(seconds));
+    let machines = Fleet::start_all(specs.into()).unwrap();
+    let outcomes = machines.iter().map(|machine| {
+        machine
+            .write_file("/etc/ssh/harness_ca.pub", ca.as_bytes())
+            .unwrap();
+        machine
+            .write_file(
+                "/etc/ssh/sshd_config.d/ca.conf",
+                b"TrustedUserCAKeys /etc/ssh/harness_ca.pub\n",
+            )
+            .unwrap();
+        machine.reload_sshd().unwrap();
+        machine.await_banner(Duration::from_secs(10)).unwrap();
+        (
+            ssh(&admin, "ssh-admin", machine, "true").status.success(),
+            machine.sshd_log(),
+        )
+    });
+    let outcomes: Vec<_> = outcomes.collect();
+    assert!(outcomes[0].0, "{}", outcomes[0].1);
+    assert!(
+        !outcomes[1].0 && outcomes[1].1.contains("Certificate invalid: expired"),
+        "{}",
+        outcomes[1].1
+    );
+    assert!(
+        !outcomes[2].0 && outcomes[2].1.contains("Certificate invalid: not yet valid"),
+        "{}",
+        outcomes[2].1
+    );
+    assert!(key.starts_with("ssh-ed25519 "));
+}
+
+#[test]
 fn cron_runs_a_job_and_the_reboot_jobs_after_a_power_cycle() {
     let Some(fleet) = Fleet::for_test("cron_runs_a_job_and_the_reboot_jobs_after_a_power_cycle")
     else {

@@ -30,7 +30,23 @@ mkdir -m 1777 tmp var/tmp
 chgrp mail var/mail && chmod 2775 var/mail
 ! grep -q '^crontab:' etc/group || { chgrp crontab var/spool/cron/crontabs && chmod 1730 var/spool/cron/crontabs; }
 cp -a etc/skel/. root/
-mknod -m 666 dev/null c 1 3
+# The few devices that a server's programs use; terminals and shared memory are mounted at each boot.
+mkdir dev/pts dev/shm
+while read -r device major minor; do
+    mknod -m 666 "dev/$device" c "$major" "$minor"
+done <<'END'
+null 1 3
+zero 1 5
+full 1 7
+random 1 8
+urandom 1 9
+tty 5 0
+END
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+ln -s /proc/self/fd/0 dev/stdin
+ln -s /proc/self/fd/1 dev/stdout
+ln -s /proc/self/fd/2 dev/stderr
 
 # As the distribution ships it, whatever this host made of it.
 rm -rf etc/ssh/ssh_host_* etc/ssh/ca etc/ssh/sshd_config.d etc/ssh/ssh_config.d etc/resolv.conf etc/hostname etc/hosts
@@ -45,6 +61,5 @@ awk -F: '$3 >= 1000 && $3 < 65000 { print $1 }' etc/passwd | while read -r name;
     chroot . userdel --force "$name" >/dev/null 2>&1
 done
 chroot . useradd --create-home --shell /bin/bash ssh-admin
-rm -f dev/null
 cd /
 umount "$layer/root"

@@ -30,6 +30,7 @@ pub struct MachineSpec {
     pub(crate) disk_mib: u32,
     pub(crate) root: PathBuf,
     pub(crate) sshd_config: Option<String>,
+    pub(crate) clock_offset_secs: i64,
 }
 
 impl MachineSpec {
@@ -44,6 +45,7 @@ impl MachineSpec {
             disk_mib: 64,
             root: PathBuf::from("/"),
             sshd_config: None,
+            clock_offset_secs: 0,
         }
     }
 
@@ -80,6 +82,12 @@ impl MachineSpec {
     /// Lines for `/etc/ssh/sshd_config.d/50-site.conf`, as a site's own configuration before the CA came.
     pub fn sshd_config(mut self, lines: &str) -> Self {
         self.sshd_config = Some(lines.to_owned());
+        self
+    }
+
+    /// Shifts the clock that sshd reads (libfaketime); programs of sessions read the right one.
+    pub fn clock_offset_secs(mut self, seconds: i64) -> Self {
+        self.clock_offset_secs = seconds;
         self
     }
 

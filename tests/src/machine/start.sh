@@ -6,11 +6,13 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 umask 022
 
-ip link add eth0 address "$mac" type veth peer name "$port" netns /proc/1/ns/net
+ip -batch - <<END
+link add eth0 address $mac type veth peer name $port netns /proc/1/ns/net
+link set lo up
+link set eth0 addrgenmode none up
+address add $address/16 dev eth0
+END
 nsenter --net=/proc/1/ns/net ip link set "$port" addrgenmode none master br0 up
-ip link set lo up
-ip address add "$address/16" dev eth0
-ip link set eth0 addrgenmode none up
 hostname "$name"
 
 new=$place/root
@@ -24,21 +26,8 @@ mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$new/sys"
 mount -t tmpfs -o size=16m,mode=755,nosuid,nodev run "$new/run"
 mount --bind "$place/log" "$new/var/log"
 
-mount -t tmpfs -o size=64k,mode=755,nosuid dev "$new/dev"
-mknod -m 666 "$new/dev/null" c 1 3
-mknod -m 666 "$new/dev/zero" c 1 5
-mknod -m 666 "$new/dev/full" c 1 7
-mknod -m 666 "$new/dev/random" c 1 8
-mknod -m 666 "$new/dev/urandom" c 1 9
-mknod -m 666 "$new/dev/tty" c 5 0
-mkdir "$new/dev/pts" "$new/dev/shm"
 mount -t devpts -o newinstance,gid=5,mode=620,ptmxmode=666,nosuid,noexec devpts "$new/dev/pts"
 mount -t tmpfs -o size=8m,mode=1777,nosuid,nodev shm "$new/dev/shm"
-ln -s pts/ptmx "$new/dev/ptmx"
-ln -s /proc/self/fd "$new/dev/fd"
-ln -s /proc/self/fd/0 "$new/dev/stdin"
-ln -s /proc/self/fd/1 "$new/dev/stdout"
-ln -s /proc/self/fd/2 "$new/dev/stderr"
 
 [ ! -d "$place/seed" ] || mv "$place/seed" "$new/run/seed"
 cp "$place/init" "$new/run/init"
