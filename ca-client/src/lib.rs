@@ -26,10 +26,23 @@
 //! proven harmless, [`render`] writes ssh's language from those only, [`install`] puts the files into place, [`agent`]
 //! and [`key`] hold the private key, [`day`] joins them into login and renewal, [`due`] answers ssh in no time.
 
+pub mod agent;
 pub mod api;
 pub mod atomic;
+pub mod check;
+pub mod command;
 pub mod config;
+pub mod day;
+pub mod directory;
+pub mod due;
+pub mod install;
+pub mod key;
 pub mod places;
+pub mod prompt;
+pub mod qr;
+pub mod render;
+pub mod say;
+pub mod session;
 pub mod text;
 pub mod trust;
 pub mod url;

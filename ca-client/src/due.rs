@@ -1,0 +1,314 @@
+//! When to renew: a small file that answers ssh in no time while nothing is due.
+//!
+//! ssh runs `renew --if-due` before each connection to a machine of ours, so the usual answer may cost nothing: one
+//! file of one line, no JSON, no configuration, no runtime, no TLS. All times in it are by this computer's clock.
+
+use std::{
+    io,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    agent, atomic,
+    key::KeyPlace,
+    places::Places,
+    session::{InstalledCertificate, Session},
+};
+
+/// Name of the file.
+pub const FILE: &str = "due";
+
+/// Name of the back-off's file.
+pub const BACK_OFF_FILE: &str = "back-off";
+
+/// A clock that went back further than this is not trusted to say that nothing is due.
+const CLOCK_BACK_SECS: i64 = 300;
+
+/// The first wait after a failed renewal; it doubles up to [`BACK_OFF_MAX_SECS`].
+const BACK_OFF_FIRST_SECS: i64 = 60;
+
+/// The longest wait.
+const BACK_OFF_MAX_SECS: i64 = 900;
+
+/// This computer's clock, in Unix seconds.
+#[must_use]
+pub fn now_unix() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The file's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// When it was written.
+    pub written: i64,
+    /// When less than a quarter of a certificate's life is left.
+    pub renew_at: i64,
+    /// When the last certificate ends.
+    pub expires: i64,
+    /// When the session ends.
+    pub session_ends: i64,
+    /// The agent that was seen to hold the key ([`agent::stamp`]); `None` where a file holds it.
+    pub agent: Option<String>,
+}
+
+/// What ssh has to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    NotDue,
+    /// A renewal; `still_good` says whether ssh works without it.
+    Renew {
+        /// Is there a certificate that is still valid?
+        still_good: bool,
+    },
+    /// A renewal failed a moment ago, and the certificate is still good.
+    BackedOff,
+    /// A login.
+    SessionOver,
+}
+
+/// When a renewal is due, by the CA's clock: when less than a quarter of the life of any certificate that a renewal
+/// could prolong is left.
+#[must_use]
+pub fn renew_at_unix(
+    certificates: &[InstalledCertificate],
+    session_ends_unix: i64,
+    now_unix: i64,
+) -> i64 {
+    let at = certificates
+        .iter()
+        .map(|certificate| {
+            let life = certificate.valid_before_unix - certificate.valid_after_unix;
+            // One that lives as long as the session has nothing to gain.
+            if certificate.valid_before_unix >= session_ends_unix {
+                session_ends_unix
+            } else {
+                certificate.valid_before_unix - life / 4
+            }
+        })
+        .min()
+        .unwrap_or(session_ends_unix);
+    // A certificate that ends with its grant stays as short after each renewal: not at every ssh.
+    at.max(now_unix + 10).min(session_ends_unix)
+}
+
+impl Due {
+    /// What to write after a login or renewal.
+    #[must_use]
+    pub fn of(session: &Session, now: i64) -> Self {
+        let ahead = session.server_ahead_secs;
+        let renew_at = renew_at_unix(&session.certificates, session.ends_unix, now + ahead);
+        Self {
+            written: now,
+            renew_at: renew_at - ahead,
+            expires: session.last_expiry_unix() - ahead,
+            session_ends: session.ends_unix - ahead,
+            agent: match session.key_place {
+                KeyPlace::Agent => Some(
+                    agent::socket()
+                        .and_then(|path| agent::stamp(&path))
+                        .unwrap_or_default(),
+                ),
+                KeyPlace::File => None,
+            },
+        }
+    }
+
+    /// Parses the file; anything odd is `None`, which means: look properly.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split_ascii_whitespace();
+        if words.next()? != "1" {
+            return None;
+        }
+        let mut number = || words.next()?.parse().ok();
+        let (written, renew_at, expires, session_ends) =
+            (number()?, number()?, number()?, number()?);
+        let agent = match words.next()? {
+            "file" => None,
+            stamp => Some(stamp.strip_prefix("agent=")?.to_owned()),
+        };
+        Some(Self {
+            written,
+            renew_at,
+            expires,
+            session_ends,
+            agent,
+        })
+    }
+
+    /// The file's text.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let Self {
+            written,
+            renew_at,
+            expires,
+            session_ends,
+            agent,
+        } = self;
+        let agent = agent
+            .as_ref()
+            .map_or_else(|| "file".to_owned(), |stamp| format!("agent={stamp}"));
+        format!("1 {written} {renew_at} {expires} {session_ends} {agent}\n")
+    }
+
+    /// Decides.
+    #[must_use]
+    pub fn judge(&self, now: i64, backed_off_until: i64) -> Verdict {
+        let still_good = now < self.expires;
+        if now >= self.session_ends {
+            return Verdict::SessionOver;
+        }
+        if now < self.renew_at && now >= self.written - CLOCK_BACK_SECS {
+            return Verdict::NotDue;
+        }
+        // A back-off further away than any that is written comes from a clock that went back.
+        let backed_off = now < backed_off_until && backed_off_until <= now + BACK_OFF_MAX_SECS;
+        if still_good && backed_off {
+            Verdict::BackedOff
+        } else {
+            Verdict::Renew { still_good }
+        }
+    }
+
+    /// Does the agent that this shell reaches look like the one that was seen to hold the key?
+    #[must_use]
+    pub fn agent_as_seen(&self) -> bool {
+        let Some(seen) = &self.agent else { return true };
+        agent::socket()
+            .and_then(|path| agent::stamp(&path))
+            .is_some_and(|stamp| stamp == *seen)
+    }
+
+    /// Reads the file.
+    #[must_use]
+    pub fn load(places: &Places) -> Option<Self> {
+        Self::parse(&atomic::read(&places.state(FILE)).ok()??)
+    }
+
+    /// Stores the file.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn save(&self, places: &Places) -> io::Result<()> {
+        atomic::replace(
+            &places.state(FILE),
+            self.render().as_bytes(),
+            atomic::OWNER_ONLY,
+        )
+    }
+}
+
+/// Until when a failed renewal is not tried again, and how long the wait was.
+fn back_off(places: &Places) -> Option<(i64, i64)> {
+    let text = atomic::read(&places.state(BACK_OFF_FILE)).ok()??;
+    let (until, wait) = text.trim().split_once(' ')?;
+    Some((until.parse().ok()?, wait.parse().ok()?))
+}
+
+/// Until when a failed renewal is not tried again; 0 where none failed.
+#[must_use]
+pub fn backed_off_until(places: &Places) -> i64 {
+    back_off(places).map_or(0, |(until, _)| until)
+}
+
+/// After a failed renewal: the next wait is twice as long, but never a quarter of what the certificate has left, so that
+/// a short certificate still gets several tries.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn back_off_more(places: &Places, now: i64, expires: i64) -> io::Result<()> {
+    let last = back_off(places).map_or(0, |(_, wait)| wait);
+    let left = (expires - now).max(0);
+    let wait = (last * 2)
+        .clamp(BACK_OFF_FIRST_SECS, BACK_OFF_MAX_SECS)
+        .min(left / 4)
+        .max(5);
+    let text = format!("{} {wait}\n", now + wait);
+    atomic::replace(
+        &places.state(BACK_OFF_FILE),
+        text.as_bytes(),
+        atomic::OWNER_ONLY,
+    )
+}
+
+/// The whole of `renew --if-due` while nothing is due: true says that there is nothing to do.
+#[must_use]
+pub fn nothing_to_do(places: &Places) -> bool {
+    Due::load(places)
+        .is_some_and(|due| due.judge(now_unix(), 0) == Verdict::NotDue && due.agent_as_seen())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(from: i64, until: i64) -> InstalledCertificate {
+        InstalledCertificate {
+            serial: 1,
+            principals: Vec::new(),
+            valid_after_unix: from,
+            valid_before_unix: until,
+        }
+    }
+
+    #[test]
+    fn due_when_a_quarter_is_left_of_the_first_that_a_renewal_prolongs() {
+        let day = 43_200;
+        assert_eq!(renew_at_unix(&[certificate(0, 28_800)], day, 0), 21_600);
+        assert_eq!(
+            renew_at_unix(&[certificate(0, 28_800), certificate(0, 3_600)], day, 0),
+            2_700
+        );
+        // It ends with the session: the next thing due is a login.
+        assert_eq!(renew_at_unix(&[certificate(20_000, day)], day, 20_000), day);
+        // A grant that ends in four seconds does not make every ssh renew.
+        assert_eq!(renew_at_unix(&[certificate(0, 1_004)], day, 1_000), 1_010);
+        assert_eq!(renew_at_unix(&[], day, 5), day);
+    }
+
+    #[test]
+    fn verdicts() {
+        let due = Due {
+            written: 1_000,
+            renew_at: 4_000,
+            expires: 5_000,
+            session_ends: 9_000,
+            agent: None,
+        };
+        assert_eq!(Due::parse(&due.render()), Some(due.clone()));
+        assert_eq!(due.judge(3_999, 0), Verdict::NotDue);
+        assert_eq!(due.judge(4_000, 0), Verdict::Renew { still_good: true });
+        assert_eq!(due.judge(4_000, 4_060), Verdict::BackedOff);
+        assert_eq!(
+            due.judge(5_000, 5_060),
+            Verdict::Renew { still_good: false },
+            "an expired one is always tried"
+        );
+        assert_eq!(due.judge(9_000, 0), Verdict::SessionOver);
+        assert_eq!(
+            due.judge(100, 0),
+            Verdict::Renew { still_good: true },
+            "the clock went back"
+        );
+        assert_eq!(
+            due.judge(4_000, 99_999),
+            Verdict::Renew { still_good: true },
+            "and so the back-off is void"
+        );
+        for odd in [
+            "",
+            "2 1 2 3 4 file",
+            "1 1 2 3",
+            "1 1 2 3 4",
+            "1 a 2 3 4 file",
+            "1 1 2 3 4 elsewhere",
+        ] {
+            assert_eq!(Due::parse(odd), None, "{odd:?}");
+        }
+    }
+}
