@@ -1,0 +1,23 @@
+//! Tests of the public API: random policies against a naive model, and one named test for each invariant.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    missing_docs
+)]
+
+mod build;
+mod bytes;
+mod check;
+mod decide;
+mod keys;
+mod limits;
+mod lint;
+mod loss;
+mod machines;
+mod naive;
+mod openssh;
+mod profile;
+mod property;
+mod random;

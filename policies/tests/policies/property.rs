@@ -1,0 +1,208 @@
+//! Random policies: what the crate says equals what the naive model says.
+//!
+//! `POLICIES_CASES=100000` runs that many cases instead of a few thousand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use policies::{
+    AccountName, Decision, Email, Index, MachineName, Principal, Request, Status, Sudo,
+    accounts_on, check, decide, lost_principals, reach,
+};
+use proptest::prelude::*;
+use time::{Duration, OffsetDateTime};
+
+use crate::{
+    naive,
+    random::{Dice, MACHINES, PEOPLE, bytes},
+};
+
+fn cases() -> ProptestConfig {
+    let count = std::env::var("POLICIES_CASES")
+        .ok()
+        .map_or(3000, |text| text.parse().unwrap());
+    ProptestConfig {
+        cases: count,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+/// What `decide` granted, as the naive model says it; each (conditions, end) may come once only.
+fn items(decision: &Decision, now: OffsetDateTime) -> BTreeSet<naive::Item> {
+    let Decision::Grant(orders) = decision else {
+        return BTreeSet::new();
+    };
+    assert!(!orders.is_empty(), "a grant of nothing");
+    let mut sets = BTreeSet::new();
+    let mut items = BTreeSet::new();
+    for order in orders {
+        let end = order.valid_before_unix_secs();
+        assert!(
+            sets.insert((order.conditions().clone(), end)),
+            "one condition set, two orders"
+        );
+        assert!((1..=256).contains(&order.principals().len()));
+        let begin =
+            OffsetDateTime::from_unix_timestamp(order.valid_after_unix_secs() as i64).unwrap();
+        assert!(
+            begin <= now && now - begin <= Duration::seconds(60),
+            "back-dated by {}",
+            now - begin
+        );
+        for principal in order.principals().iter() {
+            items.insert((principal.clone(), order.conditions().clone(), end.into()));
+        }
+    }
+    items
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn p1_decide_equals_the_naive_model(bytes in bytes()) {
+        let mut dice = Dice::new(&bytes);
+        let (now, request, policy) = (dice.now(), dice.request(), dice.policy());
+        let index = Index::new(&policy);
+        let decision = decide(&index, &request, now);
+        prop_assert_eq!(items(&decision, now), naive::decide(&policy, &request, now));
+        prop_assert_eq!(&decision, &decide(&index, &request, now));
+    }
+
+    #[test]
+    fn h9_accounts_equal_the_naive_model(bytes in bytes()) {
+        let mut dice = Dice::new(&bytes);
+        let (now, policy) = (dice.now(), dice.policy());
+        let index = Index::new(&policy);
+        for machine in MACHINES {
+            let machine: MachineName = machine.parse().unwrap();
+            let pools = naive::pools_of(&policy, &machine);
+            prop_assert_eq!(index.pools_of(&machine).cloned().collect::<BTreeSet<_>>(), pools.clone());
+            let mut expected: BTreeMap<AccountName, Vec<_>> = BTreeMap::new();
+            for (account, grant, person) in naive::claims(&policy, &machine, now) {
+                if matches!(person.status, Status::Active | Status::Invited) {
+                    expected.entry(account).or_default().push((grant, person));
+                }
+            }
+            let accounts = accounts_on(&index, &machine, now);
+            prop_assert_eq!(
+                accounts.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>()
+            );
+            for (account, entry) in &accounts {
+                let lines = pools.iter().map(|pool| Principal::new(account.clone(), pool.clone()));
+                prop_assert_eq!(&entry.principals, &lines.collect::<BTreeSet<_>>());
+                let owner = policy.employees.values().find(|person| person.account == *account);
+                prop_assert_eq!(entry.owner.as_ref(), owner.map(|person| &person.email));
+                prop_assert_eq!(entry.uid, owner.map(|person| person.uid));
+                sudo_is_no_more_than_granted(&policy, &expected[account], &entry.sudo, owner.is_some())?;
+            }
+        }
+    }
+
+    #[test]
+    fn h3_reach_is_what_certificates_and_principals_files_do_together(bytes in bytes()) {
+        let mut dice = Dice::new(&bytes);
+        let (now, policy) = (dice.now(), dice.policy());
+        let index = Index::new(&policy);
+        for name in PEOPLE {
+            let email = crate::build::email(name);
+            let session_ends = now + Duration::hours(1);
+            let request = Request { email: email.clone(), session_ends, narrow: Default::default() };
+            let orders = match decide(&index, &request, now) {
+                Decision::Grant(orders) => orders,
+                Decision::Deny(_) => Vec::new(),
+            };
+            let mut opened = BTreeSet::new();
+            for machine in MACHINES {
+                let machine: MachineName = machine.parse().unwrap();
+                for (account, entry) in accounts_on(&index, &machine, now) {
+                    if orders.iter().any(|order| order.principals().iter().any(|p| entry.principals.contains(p))) {
+                        opened.insert((machine.clone(), account));
+                    }
+                }
+            }
+            let cells = reach(&index, &email, now);
+            let said = cells.iter().map(|cell| (cell.machine.clone(), cell.account.clone()));
+            prop_assert_eq!(said.collect::<BTreeSet<_>>(), opened);
+            for cell in &cells {
+                let at = cell.order_in(&orders).expect("some order serves it");
+                prop_assert!(cell.principals.iter().any(|p| orders[at].principals().contains(p)));
+                let expected = naive::claims(&policy, &cell.machine, now);
+                let expected = expected.into_iter().filter(|(account, _, person)| *account == cell.account && person.email == email);
+                prop_assert_eq!(&cell.grants, &expected.map(|(_, grant, _)| grant).collect::<BTreeSet<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn p7_what_is_lost_is_what_could_not_be_issued_again(bytes in bytes()) {
+        let mut dice = Dice::new(&bytes);
+        let (now, old) = (dice.now(), dice.policy());
+        let mut new = old.clone();
+        dice.edit(&mut new);
+        let (old_index, new_index) = (Index::new(&old), Index::new(&new));
+        for name in PEOPLE {
+            let email: Email = crate::build::email(name);
+            let session_ends = now + Duration::days(400);
+            let request = Request { email: email.clone(), session_ends, narrow: Default::default() };
+            let before = naive::decide(&old, &request, now);
+            let after = naive::decide(&new, &request, now);
+            let carried: BTreeSet<Principal> = before.iter().map(|(principal, ..)| principal.clone()).collect();
+            prop_assert!(lost_principals(&old_index, &old_index, &email, &carried, now).is_empty());
+            let lost = lost_principals(&old_index, &new_index, &email, &carried, now);
+            for (principal, conditions, end) in &before {
+                // Something as wide and as long must still be granted, or it is lost.
+                let wide = |(p, c, e): &naive::Item| {
+                    p == principal
+                        && e >= end
+                        && (c.sources.is_empty() || c.sources == conditions.sources)
+                        && (c.forced_command.is_none() || c.forced_command == conditions.forced_command)
+                        && c.extensions.is_superset(&conditions.extensions)
+                };
+                if !after.iter().any(wide) {
+                    prop_assert!(lost.contains(principal), "{principal} was kept under {conditions:?}");
+                }
+            }
+            // What was not touched by the edit stays: nobody is revoked for nothing.
+            if before == after && old.employees == new.employees && old.grants == new.grants && old.teams == new.teams {
+                prop_assert!(lost.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn w3_check_and_index_end_on_anything(bytes in bytes()) {
+        let policy = Dice::new(&bytes).policy();
+        let problems = check(&policy);
+        prop_assert!(problems.iter().all(|problem| !problem.to_string().is_empty()));
+        let again = check(&policy);
+        prop_assert_eq!(problems, again);
+    }
+}
+
+/// Nobody's sudo exceeds what all (shared) or some (own) of the grants allow.
+fn sudo_is_no_more_than_granted(
+    policy: &policies::Policy,
+    claims: &[(policies::GrantId, &policies::Employee)],
+    sudo: &Sudo,
+    own: bool,
+) -> Result<(), TestCaseError> {
+    let grants: Vec<&Sudo> = claims
+        .iter()
+        .map(|(id, _)| &policy.grants[id].sudo)
+        .collect();
+    let within = |limit: &Sudo| match (sudo, limit) {
+        (Sudo::None, _) | (_, Sudo::All) => true,
+        (Sudo::Commands(a), Sudo::Commands(b)) => a.is_subset(b),
+        (Sudo::All | Sudo::Commands(_), Sudo::None) | (Sudo::All, Sudo::Commands(_)) => false,
+    };
+    if own {
+        prop_assert!(grants.iter().any(|limit| within(limit)));
+    } else {
+        prop_assert!(grants.iter().all(|limit| within(limit)));
+    }
+    if grants.iter().all(|limit| *limit == grants[0]) {
+        prop_assert_eq!(sudo, grants[0]);
+    }
+    Ok(())
+}
