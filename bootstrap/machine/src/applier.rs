@@ -25,6 +25,7 @@ pub const SESSION_RECORD: &str = include_str!("applier/session-record.sh");
 /// The read-only look at a machine before anything is changed.
 pub const PREFLIGHT: &str = concat!(
     include_str!("applier/common.sh"),
+    include_str!("applier/timer.sh"),
     include_str!("applier/preflight.sh"),
 );
 
@@ -67,4 +68,71 @@ pub fn loaded(script: Script, request: &[u8]) -> (String, Vec<u8>) {
     stdin.extend_from_slice(text);
     stdin.extend_from_slice(request);
     (command, stdin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::Write,
+        process::{Command, Stdio},
+    };
+
+    fn has(program: &str) -> bool {
+        Command::new(program)
+            .arg("--help")
+            .stdin(Stdio::null())
+            .output()
+            .is_ok()
+    }
+
+    /// What a program says of a script on its standard input; it must say nothing.
+    fn says(program: &str, arguments: &[&str], script: &str) -> String {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(script.as_bytes())
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
+    #[test]
+    fn every_shell_that_a_machine_may_have_takes_the_scripts() {
+        for script in [APPLIER, SESSION_RECORD, PREFLIGHT] {
+            assert_eq!(says("sh", &["-n"], script), "");
+            for (shell, arguments) in [
+                ("dash", vec!["-n"]),
+                ("bash", vec!["--posix", "-n"]),
+                ("busybox", vec!["ash", "-n"]),
+            ] {
+                if has(shell) {
+                    assert_eq!(says(shell, &arguments, script), "", "{shell}");
+                }
+            }
+            if has("shellcheck") {
+                // Words of a request that one script needs and the other does not.
+                let arguments = [
+                    "-s", "sh", "-S", "warning", "-e", "SC2034", "-f", "gcc", "-",
+                ];
+                assert_eq!(says("shellcheck", &arguments, script), "");
+            }
+        }
+    }
+
+    #[test]
+    fn h6_the_loader_is_fixed_text_but_for_a_number() {
+        let hostile = b"'; touch /tmp/x; \"$(id)\n".as_slice();
+        let (command, stdin) = loaded(Script::Applier, hostile);
+        assert_eq!(command, loaded(Script::Applier, b"").0);
+        assert!(!command.contains('\'') && stdin.ends_with(hostile));
+    }
 }

@@ -171,3 +171,69 @@ fn certificate_line(certificate: &Certificate) -> String {
     let words: Vec<&str> = line.split_whitespace().take(2).collect();
     words.join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rand_core::OsRng;
+    use ssh_key::{Algorithm, PrivateKey, certificate::Builder};
+
+    fn canary(serial: u64) -> Certificate {
+        let key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).unwrap();
+        let mut builder =
+            Builder::new_with_random_nonce(&mut OsRng, key.public_key().key_data().clone(), 1, 2)
+                .unwrap();
+        builder.serial(serial).unwrap().key_id("canary/0").unwrap();
+        builder.valid_principal("nobody@_canary").unwrap();
+        builder.comment("two words").unwrap();
+        builder.sign(&key).unwrap()
+    }
+
+    fn parcel(krl: Vec<u8>) -> KrlParcel {
+        KrlParcel {
+            version: 7,
+            issued_unix: 1_700_000_000,
+            revoked_canaries: vec![canary(1)],
+            good_canaries: vec![canary(2)],
+            krl,
+        }
+    }
+
+    #[test]
+    fn r5_a_parcel_without_canaries_of_both_kinds_is_refused() {
+        for (revoked, good) in [(0, 1), (1, 0)] {
+            let mut parcel = parcel(b"KRL".to_vec());
+            parcel.revoked_canaries.truncate(revoked);
+            parcel.good_canaries.truncate(good);
+            assert_eq!(
+                KrlParcel::decode(&parcel.encode()),
+                Err(DecodeKrlError::NoCanary)
+            );
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn w3_what_is_encoded_is_decoded_and_no_change_goes_unseen(
+            krl in prop::collection::vec(any::<u8>(), 0..200), at in any::<prop::sample::Index>(), bit in 0_u8..8,
+        ) {
+            let whole = parcel(krl).encode();
+            prop_assert_eq!(KrlParcel::decode(&whole).unwrap().encode(), whole.clone());
+            let mut flipped = whole.clone();
+            let at = at.index(whole.len());
+            flipped[at] ^= 1 << bit;
+            if let Ok(other) = KrlParcel::decode(&flipped) {
+                // A digit of the version, or a bit inside a certificate, is another parcel: the signature tells.
+                prop_assert_ne!(other.encode(), whole.clone());
+            }
+            prop_assert!(KrlParcel::decode(&whole[..at]).is_err());
+        }
+
+        #[test]
+        fn w3_no_text_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(KrlParcel::decode(&bytes).is_err());
+        }
+    }
+}

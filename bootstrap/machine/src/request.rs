@@ -251,3 +251,37 @@ pub fn allowed_signers(fleet_keys: &[PublicKey]) -> String {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_nonce_reads_back(bytes in any::<[u8; 16]>()) {
+            let nonce = Nonce::from_bytes(bytes);
+            prop_assert_eq!(nonce.to_string().parse::<Nonce>(), Ok(nonce));
+        }
+
+        #[test]
+        fn no_text_but_32_hexadecimal_digits_is_a_nonce(text in ".{0,40}") {
+            let ok = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            prop_assert_eq!(text.parse::<Nonce>().is_ok(), ok);
+        }
+    }
+
+    #[test]
+    fn the_first_line_gives_the_length_of_each_part() {
+        let request = Request::EndSessions {
+            key_ids: vec!["alice@corp.example/1".into(), "forged\nserial 7".into()],
+            serials: vec![5],
+        };
+        let wanted = "key-id alice@corp.example/1\nserial 5\n";
+        let expected = format!(
+            "ssh-ca-request v1 end-sessions wanted={}\n{wanted}",
+            wanted.len()
+        );
+        assert_eq!(String::from_utf8(request.encode()).unwrap(), expected);
+    }
+}

@@ -1,0 +1,130 @@
+
+# === check-up, proof, removal ====================================================================================================
+
+drift() { printf '{"step":"drift","path":"%s","what":"%s"}\n' "$(json "$1")" "$2"; }
+
+# Compares this machine with the manifest applied last.
+check() {
+    [ -s "$STATE/manifest" ] || { drift "$STATE/manifest" missing && return; }
+    grep '^file ' "$STATE/manifest" | while read -r _ hash _ mode path; do
+        if [ -L "$path" ] || [ ! -f "$path" ]; then
+            drift "$path" missing
+        elif [ "$(sha256 "$path")" != "$hash" ]; then
+            drift "$path" changed
+        elif [ "$(stat -c '%u %g' "$path")" != '0 0' ]; then
+            drift "$path" owner
+        elif [ "0$(stat -c %a "$path")" != "$mode" ]; then
+            drift "$path" mode
+        fi
+    done
+    for path in "$CA"/principals/*; do
+        if [ -e "$path" ] && ! grep -q "^file .* $path\$" "$STATE/manifest"; then drift "$path" unexpected; fi
+    done
+    for folder in "$CA" "$CA/principals"; do
+        [ "$(stat -c '%u %g %a' "$folder" 2>/dev/null)" = '0 0 755' ] || drift "$folder" owner
+    done
+    : >"$W/files"
+    : >"$W/accounts-wanted"
+    mkdir -p "$W/stage"
+    if wanted_sshd_config "$W/stage/sshd_config"; then drift "$SSHD_CONFIG" changed; fi
+    if wanted_pam "$W/stage/pam"; then drift "$PAM_SSHD" changed; fi
+    sed -n 's/^account //p' "$STATE/manifest" >"$W/accounts-wanted"
+    while read -r name uid origin state shell groups gecos; do
+        look_up "$name"
+        if [ "$state" = active ]; then
+            if [ -z "$entry" ]; then
+                drift "account $name" missing
+            elif { [ "$origin" = made ] && [ "$has_uid" != "$uid" ]; } || [ "$(expiry_of "$name")" = 1 ] || groups_differ; then
+                drift "account $name" changed
+            elif [ "$origin" != adopted ] && [ "$has_shell" != "$shell" ]; then
+                drift "account $name" changed
+            fi
+        elif [ "$state" = expired ] && [ -n "$entry" ] && [ -e "$STATE/accounts/$name" ] && [ "$(expiry_of "$name")" != 1 ]; then
+            drift "account $name" changed
+        fi
+    done <"$W/accounts-wanted"
+    if [ ! -f "$KRL" ]; then
+        drift "$KRL" missing
+    elif read_krl_state && [ "$(sha256 "$KRL")" != "$krl_seen_sha256" ]; then
+        drift "$KRL" changed
+    fi
+}
+
+# Logs in from here to here, to show what sshd accepts. Few attempts: one connection.
+prove() {
+    [ -n "$word_account" ] && [ -s "$W/key" ] || refuse bad-request "a proof needs an account and a key"
+    find_sshd
+    "$SSHD" -T -C user=root,host=localhost,addr=127.0.0.1 2>/dev/null >"$W/effective"
+    port=$(sed -n 's/^port //p' "$W/effective" | head -n 1)
+    address=127.0.0.1
+    listen=$(sed -n 's/^listenaddress //p' "$W/effective" | head -n 1)
+    case $listen in
+    '' | 0.0.0.0:* | '[::]:'*) ;;
+    '['*) address=${listen#'['} && address=${address%%']'*} ;;
+    *) address=${listen%:*} ;;
+    esac
+    if [ -s "$W/certificate" ]; then set -- -o "CertificateFile=$W/certificate"; else set --; fi
+    output=$(ssh -v -F none -n -T -i "$W/key" "$@" -o IdentitiesOnly=yes -o IdentityAgent=none -o BatchMode=yes \
+        -o PreferredAuthentications=publickey -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+        -o GlobalKnownHostsFile=/dev/null -o ConnectTimeout=10 -o KexAlgorithms=curve25519-sha256 -p "${port:-22}" \
+        -l "$word_account" -- "$address" true 2>"$W/words" | head -c 200)
+    accepted=false answered=false
+    if grep -q '^Authenticated to ' "$W/words"; then accepted=true; fi
+    # What it offers before any key, and again after each that it refused.
+    methods=$(sed -n 's/.*Authentications that can continue: \([a-z,-]*\).*/\1/p' "$W/words" | tail -n 1)
+    if [ "$accepted" = true ] || [ -n "$methods" ]; then answered=true; fi
+    printf '{"step":"proof","account":"%s","accepted":%s,"answered":%s,"methods":"%s","output":"%s","detail":"%s"}\n' \
+        "$word_account" "$accepted" "$answered" "$methods" "$(json "$output")" "$(json "$(grep -v '^debug1' "$W/words" | tail -n 2)")"
+}
+
+# Takes off everything that the CA put here. Accounts that it made are expired, with their homes kept; ssh-admin is not touched.
+remove() {
+    lock config 30
+    find_sshd
+    if [ -d "$PENDING" ]; then put_back || refuse disk "an earlier change could not be put back"; fi
+    : >"$W/accounts-wanted"
+    : >"$W/account-plan"
+    plan_forgotten
+    failure=
+    apply_accounts || refuse failed "$failure"
+    printf '%s\n' "$DROP_IN" >"$W/gone"
+    if [ -f "$SSHD_CONFIG" ] && grep -qxF "Include $DROP_IN" "$SSHD_CONFIG"; then
+        grep -vxF "Include $DROP_IN" "$SSHD_CONFIG" | write_whole "$SSHD_CONFIG" "$(stat -c %a "$SSHD_CONFIG")" ||
+            refuse disk "$SSHD_CONFIG could not be written"
+        printf '{"step":"file","path":"%s","change":"changed"}\n' "$SSHD_CONFIG"
+    fi
+    if [ -f "$PAM_SSHD" ] && grep -qxF "$PAM_LINE" "$PAM_SSHD"; then
+        grep -vxF "$PAM_LINE" "$PAM_SSHD" | write_whole "$PAM_SSHD" "$(stat -c %a "$PAM_SSHD")" ||
+            refuse disk "$PAM_SSHD could not be written"
+        printf '{"step":"file","path":"%s","change":"changed"}\n' "$PAM_SSHD"
+    fi
+    if [ -e "$DROP_IN" ]; then
+        rm -f "$DROP_IN" && printf '{"step":"file","path":"%s","change":"removed"}\n' "$DROP_IN"
+    fi
+    # sshd first, then what its configuration named.
+    "$SSHD" -t 2>"$W/words" || refuse invalid-config "sshd does not accept what is left of its configuration: $(head -c 300 "$W/words")"
+    reload_sshd || refuse failed "sshd did not survive the reload"
+    for path in /etc/sudoers.d/ssh-ca "$CA"; do
+        if [ -e "$path" ]; then
+            rm -rf "$path" && printf '{"step":"file","path":"%s","change":"removed"}\n' "$path"
+        fi
+    done
+    for name in ssh-ca-sync ssh-ca-probe; do
+        look_up "$name"
+        if [ -n "$entry" ] && [ "$has_gecos" = "$GECOS_OF_OURS" ]; then
+            end_processes_but_ours "$has_uid"
+            delete_account keep-home && rm -f "$STATE/accounts/$name" &&
+                printf '{"step":"account","name":"%s","change":"purged"}\n' "$name"
+        fi
+    done
+    # Which accounts are the CA's own making stays on record, for the day it comes back.
+    rm -rf "$STATE/applied" "$STATE/manifest" "$STATE/generation" "$STATE/krl" "$RESERVE" "$STATE/applier" "$STATE/session-record"
+    did removed
+}
+
+# A removal through ssh-ca-sync itself must come to its end.
+end_processes_but_ours() {
+    find_login
+    [ "$login_started" -eq 0 ] || [ "$(awk '/^Uid:/ { print $2 }' "/proc/$at/status" 2>/dev/null)" != "$1" ] || return 0
+    end_processes "$1"
+}

@@ -1,0 +1,243 @@
+#!/bin/sh
+# The SSH certificate authority on this machine: verifies what arrives on standard input and makes it so.
+# POSIX sh with coreutils, awk and OpenSSH >= 8.2. Fixed text: data comes on standard input, never as an argument.
+# shellcheck disable=SC2015,SC2094,SC2174 # `a && b || stop` is meant so; parents of made folders exist or are ours; nothing is written while read
+set -u
+umask 077
+LC_ALL=C
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
+export LC_ALL PATH
+unset CDPATH ENV GREP_OPTIONS 2>/dev/null || :
+# A connection that breaks must not stop an apply half way; the timer judges, not the network.
+trap '' HUP PIPE INT
+
+CA=/etc/ssh/ca
+STATE=/var/lib/ssh-ca
+RUN=/run/ssh-ca
+KRL=$CA/revoked.krl
+FLEET=$CA/fleet.pub
+DROP_IN=/etc/ssh/sshd_config.d/00-ssh-ca.conf
+SSHD_CONFIG=/etc/ssh/sshd_config
+PAM_SSHD=/etc/pam.d/sshd
+MAX_INPUT=33554432
+W=
+
+# --- what goes back, as JSON lines ---------------------------------------------------------------------------------------
+
+# Any text as the inside of a JSON string: one line, no control characters, at most 600 bytes.
+json() {
+    printf '%s' "$1" | tr '\011\012\015' '   ' | tr -d '\000-\037\177' | cut -c1-600 | sed 's/\\/\\\\/g; s/"/\\"/g'
+}
+
+did() {
+    if [ $# -gt 1 ]; then
+        printf '{"step":"did","name":"%s","detail":"%s"}\n' "$1" "$(json "$2")"
+    else
+        printf '{"step":"did","name":"%s"}\n' "$1"
+    fi
+}
+
+warning() {
+    printf '{"step":"warning","code":"%s","detail":"%s"}\n' "$1" "$(json "$2")"
+}
+
+# Ends with nothing more done. Arguments: CODE, what happened and what to do next.
+refuse() {
+    printf '{"step":"refused","code":"%s","detail":"%s"}\n' "$1" "$(json "$2")"
+    exit 1
+}
+
+# --- small words ---------------------------------------------------------------------------------------------------------
+
+is_number() {
+    case $1 in '' | *[!0-9]*) return 1 ;; esac
+    [ ${#1} -le 18 ]
+}
+
+is_hex() { # TEXT LENGTH
+    case $1 in *[!0-9a-f]*) return 1 ;; esac
+    [ ${#1} -eq "$2" ]
+}
+
+is_account() {
+    case $1 in [!a-z_]* | *[!a-z0-9_-]* | '') return 1 ;; esac
+    [ ${#1} -le 32 ]
+}
+
+now() { date +%s; }
+sha256() { sha256sum <"$1" | cut -d' ' -f1; }
+size_of() { wc -c <"$1" | tr -d ' '; }
+have() { command -v "$1" >/dev/null 2>&1; }
+free_kib() { df -Pk "$1" 2>/dev/null | awk 'NR == 2 { print $4 }'; }
+
+# Hundredths of a second since boot, which no clock step changes.
+uptime_ticks() {
+    read -r seconds _ </proc/uptime
+    printf '%s%s\n' "${seconds%.*}" "${seconds#*.}"
+}
+
+# Sets `parent` and `started` (clock ticks since boot) of process $1.
+process() {
+    # A name in parentheses may hold anything, so count from the last one on.
+    stat=$(tr '\n' ' ' 2>/dev/null <"/proc/$1/stat") || return 1
+    stat=${stat##*) }
+    set -f
+    # shellcheck disable=SC2086 # words on purpose
+    set -- $stat
+    set +f
+    [ $# -ge 20 ] || return 1
+    parent=$2
+    shift 19
+    started=$1
+}
+
+# This boot, also where machines share a kernel.
+boot_mark() {
+    process 1 || started=0
+    printf '%s-%s\n' "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)" "$started"
+}
+
+# Writes standard input to $1 so that it is there whole or not at all. Arguments: PATH MODE.
+write_whole() {
+    cat >"$1.ssh-ca-new" && chmod "$2" "$1.ssh-ca-new" && sync "$1.ssh-ca-new" && mv -f "$1.ssh-ca-new" "$1" && sync "${1%/*}"
+}
+
+# --- the root-only folder and the request ------------------------------------------------------------------------------------
+
+make_work() {
+    for old in /run/ssh-ca-work.* "$STATE"/work.*; do
+        owner=${old##*work.}
+        owner=${owner%%.*}
+        # What a killed run left behind.
+        if [ -d "$old" ] && [ ! -d "/proc/$owner" ]; then rm -rf "$old"; fi
+    done
+    base=/run/ssh-ca-work
+    in_run=$(free_kib /run)
+    if [ "${in_run:-0}" -lt 24576 ] && [ -d "$STATE" ]; then
+        on_disk=$(free_kib "$STATE")
+        if [ "${on_disk:-0}" -gt "${in_run:-0}" ]; then base=$STATE/work; fi
+    fi
+    W=$(mktemp -d "$base.$$.XXXXXX" 2>/dev/null) || W=$(mktemp -d 2>/dev/null) ||
+        refuse disk "no folder could be made for the request: /run and /tmp are full or read-only; free some space"
+    trap 'rm -rf "$W"' EXIT
+}
+
+# Copies the whole request into the root-only folder, bounded, and cuts it apart: words become $verb and $word_KEY,
+# parts become files of $W.
+read_request() {
+    limit=
+    if have timeout; then limit='timeout 120'; fi
+    # shellcheck disable=SC2086 # words on purpose
+    $limit head -c "$MAX_INPUT" >"$W/in" || refuse disk "the request could not be stored or did not end in time"
+    total=$(size_of "$W/in")
+    [ "$total" -lt "$MAX_INPUT" ] || refuse bad-request "the request is longer than 32 MiB"
+    IFS= read -r line <"$W/in" || refuse bad-request "the request has no first line"
+    [ ${#line} -le 1000 ] || refuse bad-request "the first line of the request is too long"
+    case $line in
+    'ssh-ca-request v1 '*) ;;
+    *) refuse bad-request "this is no request of version 1; bring the applier up to date with bootstrap" ;;
+    esac
+    offset=$((${#line} + 2))
+    word_nonce='' word_confirm=600 word_account='' word_admin='' word_now='' word_port=22
+    set -f
+    # shellcheck disable=SC2086 # words on purpose
+    set -- $line
+    set +f
+    verb=$3
+    shift 3
+    for pair; do
+        value=${pair#*=}
+        case $pair in
+        nonce=*) is_hex "$value" 32 && word_nonce=$value ;;
+        confirm=*) is_number "$value" && word_confirm=$value ;;
+        now=*) is_number "$value" && word_now=$value ;;
+        port=*) is_number "$value" && word_port=$value ;;
+        account=*) is_account "$value" && word_account=$value ;;
+        admin=*) is_account "$value" && word_admin=$value ;;
+        fleet=* | admin-key=* | krl-sig=* | krl=* | bundle-sig=* | bundle=* | wanted=* | key=* | certificate=* | accounts=*)
+            part=${pair%%=*}
+            is_number "$value" && [ ! -e "$W/$part" ] &&
+                tail -c "+$offset" "$W/in" 2>/dev/null | head -c "$value" >"$W/$part" &&
+                [ "$(size_of "$W/$part")" = "$value" ]
+            ;;
+        *) false ;;
+        esac || refuse bad-request "a word of the request is wrong: ${pair%%=*}"
+        if [ -n "${part-}" ]; then
+            offset=$((offset + value))
+            part=
+        fi
+    done
+    [ "$offset" -eq $((total + 1)) ] || refuse bad-request "the request is $total bytes where its words say $((offset - 1))"
+    rm -f "$W/in"
+}
+
+# --- locks -----------------------------------------------------------------------------------------------------------------
+
+# One lock for each lane: a configuration that hangs never holds up a revocation. Arguments: LANE TRIES.
+lock() {
+    mkdir -p "$RUN" && chmod 700 "$RUN" || refuse disk "$RUN could not be made"
+    tries=0
+    if have flock; then
+        case $1 in
+        krl) exec 8>>"$RUN/krl.lock" && fd=8 ;;
+        *) exec 9>>"$RUN/config.lock" && fd=9 ;;
+        esac || refuse disk "the lock in $RUN could not be opened"
+        until flock -n "$fd"; do wait_for_lock "$1" "$2"; done
+        return
+    fi
+    until mkdir "$RUN/$1.locked" 2>/dev/null; do
+        holder=$(cat "$RUN/$1.locked/holder" 2>/dev/null)
+        if process "${holder%% *}" && [ "$holder" = "${holder%% *} $started" ]; then
+            wait_for_lock "$1" "$2"
+        else
+            # Its holder is gone. Two that see this at once: one of the two `mkdir` wins.
+            sleep 1
+            if [ "$(cat "$RUN/$1.locked/holder" 2>/dev/null)" = "$holder" ]; then rm -rf "$RUN/$1.locked"; fi
+        fi
+    done
+    process $$ && echo "$$ $started" >"$RUN/$1.locked/holder"
+}
+
+wait_for_lock() {
+    tries=$((tries + 1))
+    [ "$tries" -le "$2" ] || refuse busy "another run holds the lock of the $1 lane on this machine; try again in a minute"
+    sleep 1
+}
+
+unlock() {
+    case $1 in
+    krl) exec 8>&- ;;
+    *) exec 9>&- ;;
+    esac
+    rm -rf "$RUN/$1.locked"
+}
+
+# --- sshd --------------------------------------------------------------------------------------------------------------------
+
+find_sshd() {
+    for SSHD in /usr/sbin/sshd /usr/local/sbin/sshd /sbin/sshd; do
+        [ ! -x "$SSHD" ] || break
+    done
+    # sshd checks its configuration only where this folder stands, which a stopped sshd may lack.
+    [ -d /run/sshd ] || mkdir -p -m 755 /run/sshd 2>/dev/null || :
+}
+
+# `9.2p1`; empty where it cannot be read.
+openssh_version() {
+    ssh -V 2>&1 | sed -n 's/^OpenSSH_\([0-9][0-9.]*[p0-9]*\).*/\1/p' | head -n 1
+}
+
+# The pid and executable of each sshd process of root: `PID PPID UID EXE`. A name or a title proves nothing; an executable of
+# root's at a place where only root writes does.
+sshd_processes() {
+    # shellcheck disable=SC2012 # fixed names under /proc
+    ls -ln /proc/[0-9]*/exe 2>/dev/null |
+        sed -n 's#.* /proc/\([0-9]*\)/exe -> \(.*\)$#\1 \2#p' | sed 's/ (deleted)$//' |
+        grep -E ' (/usr|/usr/local)?/(sbin/sshd|lib(exec)?/(openssh/|ssh/)?sshd-(session|auth))$' >"$W/executables"
+    grep -HE '^(PPid|Uid):' /proc/[0-9]*/status 2>/dev/null |
+        awk -v list="$W/executables" '
+            BEGIN { while ((getline line < list) > 0) { split(line, w, " "); exe[w[1]] = w[2] } }
+            { split($1, path, "/"); pid = path[3] }
+            $1 ~ /:PPid:$/ { parent[pid] = $2 }
+            $1 ~ /:Uid:$/ && (pid in exe) { print pid, parent[pid], $2, exe[pid] }'
+}

@@ -1,0 +1,39 @@
+
+# === one request ==================================================================================================================
+
+first_contact=no
+case ${1-} in
+tick)
+    make_work
+    tick "${2-}"
+    exit 0
+    ;;
+later)
+    later
+    exit 0
+    ;;
+first-contact) first_contact=yes ;;
+'') ;;
+*) refuse bad-request "the applier takes no arguments" ;;
+esac
+
+[ "$(id -u)" = 0 ] || refuse failed "the applier must run as root"
+make_work
+read_request
+if [ "$first_contact" = no ] && { [ -e "$W/fleet" ] || [ -e "$W/admin-key" ]; }; then
+    refuse bad-request "new fleet keys and admin accounts come through an admin's own login only"
+fi
+case $verb in
+apply) apply ;;
+dry-run) dry_run ;;
+confirm) confirm ;;
+report) end_revoked list ;;
+end-sessions) end_revoked && look_again_later ;;
+check) check ;;
+roll-back) roll_back ;;
+remove) remove ;;
+prove) prove ;;
+*) refuse bad-request "this applier does not know the verb; bring it up to date with bootstrap" ;;
+esac
+state_line
+echo '{"step":"done"}'

@@ -1,0 +1,175 @@
+
+# === sessions ================================================================================================================
+# Who is behind a connection comes from the record that pam_exec made as root at its start. Only live sshd processes of root, matched
+# by executable and start time, are ever ended.
+
+SESSIONS=$RUN/sessions
+
+# Writes $W/connections: `PID STARTED ACCOUNT PEER RECORD|-` for each ssh connection that is logged in.
+find_connections() {
+    sshd_processes >"$W/sshd"
+    sshd_uid=$(id -u sshd 2>/dev/null)
+    : >"$W/connections"
+    while read -r pid parent_pid uid _; do
+        [ "$uid" = 0 ] && process "$pid" || continue
+        record=$SESSIONS/$pid
+        if [ -f "$record" ] && [ "$(sed -n 's/^started //p' "$record" | head -n 1)" = "$started" ]; then
+            account=$(sed -n 's/^account //p' "$record" | head -n 1)
+            peer=$(sed -n 's/^peer //p' "$record" | head -n 1)
+            is_account "$account" || account=-
+            echo "$pid $started $account $(echo "${peer:--}" | tr -dc 'A-Za-z0-9.:%_-') $record" >>"$W/connections"
+            continue
+        fi
+        # No record: the connection is older than the record, or it could not be written. It is logged in when a child of it runs as
+        # somebody; a login as root has no such child, but says so in its title.
+        somebody=$(awk -v pid="$pid" -v sshd="${sshd_uid:-x}" '$2 == pid && $3 != 0 && $3 != sshd { print $3; exit }' "$W/sshd")
+        title=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)
+        case $title in
+        *'[listener]'* | *'[priv]'* | *'[accepted]'*) as_root=no ;;
+        sshd*': root@'*) as_root=yes ;;
+        *) as_root=no ;;
+        esac
+        # The child of a recorded connection is not one of its own.
+        if [ -n "$somebody" ]; then
+            account=$(getent passwd "$somebody" | cut -d: -f1)
+            echo "$pid $started ${account:--} - -" >>"$W/connections"
+        elif [ "$as_root" = yes ] && [ ! -f "$SESSIONS/$parent_pid" ]; then
+            echo "$pid $started root - -" >>"$W/connections"
+        fi
+    done <"$W/sshd"
+    # Records whose connection is gone.
+    for record in "$SESSIONS"/[0-9]*; do
+        [ -f "$record" ] || continue
+        grep -q " $record\$" "$W/connections" || [ -d "/proc/${record##*/}" ] || rm -f "$record"
+    done
+}
+
+# The certificate of record $1, as one line; nothing where a plain key or a password opened it.
+certificate_of() {
+    sed -n 's/^publickey \([a-z0-9@.-]*-cert-v01@openssh\.com [A-Za-z0-9+/=]*\).*/\1/p' "$1" | head -n 1
+}
+
+# Prints the session line of one connection. Arguments: PID ACCOUNT PEER RECORD STATE.
+session_line() {
+    key_id='' serial=null
+    if [ "$4" != - ] && certificate_of "$4" >"$W/certificate" && [ -s "$W/certificate" ]; then
+        ssh-keygen -L -f "$W/certificate" >"$W/words" 2>/dev/null
+        key_id=$(sed -n 's/^ *Key ID: "\(.*\)"$/\1/p' "$W/words" | head -n 1)
+        serial=$(sed -n 's/^ *Serial: \([0-9]*\)$/\1/p' "$W/words" | head -n 1)
+    fi
+    [ "$2" != - ] || set -- "$1" '' "$3" "$4" "$5"
+    [ "$3" != - ] || set -- "$1" "$2" '' "$4" "$5"
+    printf '{"step":"session","pid":%s,"account":"%s","peer":"%s","key_id":"%s","serial":%s,"state":"%s"}\n' \
+        "$1" "$2" "$3" "$(json "$key_id")" "${serial:-null}" "$5"
+}
+
+# Prints the processes below $1, itself first.
+below() {
+    grep -HE '^PPid:' /proc/[0-9]*/status 2>/dev/null |
+        awk -v root="$1" '
+            { split($1, path, "/"); children[$2] = children[$2] " " path[3] }
+            END {
+                n = 1; queue[1] = root
+                for (i = 1; i <= n; i++) {
+                    print queue[i]
+                    m = split(children[queue[i]], more, " ")
+                    for (j = 1; j <= m; j++) queue[++n] = more[j]
+                }
+            }'
+}
+
+# Ends the connection of sshd process $1 that began at $2, with all below it. The start time is looked at again right before: a pid
+# may have come to mean another process.
+end_connection() {
+    below "$1" | while read -r pid; do
+        if process "$pid"; then echo "$pid $started"; fi
+    done >"$W/tree"
+    process "$1" && [ "$started" = "$2" ] || return 0
+    kill -TERM "$1" 2>/dev/null
+    rounds=0
+    while [ "$rounds" -lt 3 ]; do
+        left=no
+        while read -r pid began; do
+            if process "$pid" && [ "$started" = "$began" ] && [ "${stat%% *}" != Z ]; then
+                left=yes
+                [ "$rounds" -eq 0 ] || kill -KILL "$pid" 2>/dev/null
+            fi
+        done <"$W/tree"
+        [ "$left" = yes ] || return 0
+        rounds=$((rounds + 1))
+        sleep 0.2 2>/dev/null || sleep 1
+    done
+    # Gone, or a zombie that only waits for its parent.
+    process "$1" && [ "$started" = "$2" ] && [ "${stat%% *}" != Z ] && return 1
+    return 0
+}
+
+# Ends every connection whose certificate the KRL now revokes, and those that $W/wanted names (`key-id ID`, `serial N`). Prints a line for
+# each of these, and for each that nobody can attribute. With `list`, ends none, and prints a line for every one.
+end_revoked() {
+    find_connections
+    rm -rf "$W/opened"
+    mkdir "$W/opened"
+    while read -r pid _ _ _ record; do
+        [ "$record" != - ] || continue
+        certificate_of "$record" >"$W/opened/$pid"
+        [ -s "$W/opened/$pid" ] || rm -f "$W/opened/$pid"
+    done <"$W/connections"
+    : >"$W/answer"
+    if [ -n "$(ls "$W/opened")" ]; then
+        ssh-keygen -Q -f "$KRL" "$W"/opened/* >"$W/answer" 2>/dev/null
+    fi
+    while read -r pid began account peer record; do
+        state=live
+        if [ "$record" = - ]; then
+            state=unknown
+        elif [ -f "$W/opened/$pid" ]; then
+            if grep -q "^$W/opened/$pid .*: REVOKED\$" "$W/answer" || is_wanted "$W/opened/$pid"; then
+                if [ "${1-}" = list ]; then
+                    session_line "$pid" "$account" "$peer" "$record" open
+                    continue
+                fi
+                line=$(session_line "$pid" "$account" "$peer" "$record" ended)
+                if end_connection "$pid" "$began"; then
+                    rm -f "$record"
+                    printf '%s\n' "$line"
+                else
+                    session_line "$pid" "$account" "$peer" "$record" open
+                fi
+                continue
+            fi
+        fi
+        if [ "$state" = unknown ] || [ "${1-}" = list ]; then
+            session_line "$pid" "$account" "$peer" "$record" "$state"
+        fi
+    done <"$W/connections"
+}
+
+is_wanted() {
+    [ -s "$W/wanted" ] || return 1
+    ssh-keygen -L -f "$1" 2>/dev/null | sed -n 's/^ *Key ID: "\(.*\)"$/key-id \1/p; s/^ *Serial: \([0-9]*\)$/serial \1/p' >"$W/named"
+    grep -qxFf "$W/wanted" "$W/named"
+}
+
+# A login that read the old KRL may begin its session a moment after the first look. Runs on after this request has ended.
+look_again_later() {
+    process $$ || return 0
+    copy=$RUN/later.$$
+    cp "$0" "$copy" 2>/dev/null || return 0
+    detach=
+    if have setsid; then detach=setsid; fi
+    (
+        exec </dev/null >/dev/null 2>&1 8>&- 9>&-
+        exec $detach sh "$copy" later
+    ) &
+}
+
+later() {
+    for pause in 2 10 120; do
+        sleep "$pause"
+        make_work
+        end_revoked
+        rm -rf "$W"
+    done
+    rm -f "$0"
+}

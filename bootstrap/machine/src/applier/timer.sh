@@ -1,0 +1,112 @@
+
+# === the timer on the machine ==================================================================================================
+# It runs `tick` at least every minute and once after a boot, until it is disarmed. It knows no clock: deadlines are in uptime.
+
+CRON=/etc/cron.d/ssh-ca-restore
+UNIT=/etc/systemd/system/ssh-ca-restore
+BUSYBOX_CRON=/etc/crontabs/root
+LOCAL_D=/etc/local.d/ssh-ca-restore.start
+TICK="[ ! -d $STATE/pending ] || /bin/sh $STATE/pending/applier tick"
+
+# Whether a process of root runs an executable of one of these names.
+runs() {
+    for executable in /proc/[0-9]*/exe; do
+        program=$(readlink "$executable" 2>/dev/null) || continue
+        program=${program% (deleted)}
+        for name; do
+            case $program in
+            /usr/sbin/"$name" | /usr/bin/"$name" | /sbin/"$name" | /bin/"$name")
+                status=${executable%/exe}/status
+                [ "$(awk '/^Uid:/ { print $2 }' "$status" 2>/dev/null)" != 0 ] || return 0
+                ;;
+            esac
+        done
+    done
+    return 1
+}
+
+# Sets timer to what can put a snapshot back here; empty where nothing can.
+find_timer() {
+    timer=
+    if [ -d /run/systemd/system ] && have systemctl; then
+        timer=systemd
+    elif [ -d /etc/cron.d ] && runs cron crond; then
+        timer=cron
+    elif [ -d /etc/local.d ] && have rc-update && runs crond busybox && [ -e "$BUSYBOX_CRON" ]; then
+        timer=openrc
+    fi
+}
+
+arm() {
+    case $timer in
+    systemd)
+        printf '%s\n' '[Unit]' 'Description=Put the ssh configuration back unless the change was confirmed' \
+            '[Service]' 'Type=oneshot' "ExecStart=/bin/sh -c '$TICK'" | write_whole "$UNIT.service" 644 &&
+            printf '%s\n' '[Unit]' 'Description=Put the ssh configuration back unless the change was confirmed' \
+                '[Timer]' 'OnActiveSec=10' 'OnBootSec=10' 'OnUnitActiveSec=10' 'AccuracySec=1' \
+                '[Install]' 'WantedBy=timers.target' | write_whole "$UNIT.timer" 644 &&
+            systemctl daemon-reload >/dev/null 2>&1 &&
+            systemctl enable --now ssh-ca-restore.timer >/dev/null 2>&1 &&
+            systemctl is-active --quiet ssh-ca-restore.timer
+        ;;
+    cron)
+        printf '%s\n' '# Until the change of the ssh configuration is confirmed.' 'SHELL=/bin/sh' \
+            "* * * * * root $TICK" "@reboot root $TICK boot" | write_whole "$CRON" 644
+        ;;
+    openrc)
+        { grep -v 'ssh-ca/pending' "$BUSYBOX_CRON" && echo "* * * * * $TICK"; } | write_whole "$BUSYBOX_CRON" 600 &&
+            printf '%s\n' '#!/bin/sh' "$TICK boot" | write_whole "$LOCAL_D" 755 &&
+            rc-update add local default >/dev/null 2>&1
+        ;;
+    *) return 1 ;;
+    esac
+}
+
+disarm() {
+    if [ -e "$UNIT.timer" ] || [ -e "$UNIT.service" ]; then
+        systemctl disable --now ssh-ca-restore.timer >/dev/null 2>&1
+        rm -f "$UNIT.timer" "$UNIT.service"
+        systemctl daemon-reload >/dev/null 2>&1
+    fi
+    rm -f "$CRON" "$LOCAL_D"
+    if [ -e "$BUSYBOX_CRON" ] && grep -q 'ssh-ca/pending' "$BUSYBOX_CRON"; then
+        grep -v 'ssh-ca/pending' "$BUSYBOX_CRON" | write_whole "$BUSYBOX_CRON" 600
+    fi
+    return 0
+}
+
+# The pid of the listening sshd; nothing where it cannot be told.
+listener() {
+    find_sshd
+    file=$("$SSHD" -T -C user=root,host=localhost,addr=127.0.0.1 2>/dev/null | sed -n 's/^pidfile //p')
+    sshd_processes >"$W/sshd"
+    if [ -s "${file:-/}" ] && read -r pid <"$file" && grep -q "^$pid [0-9]* 0 " "$W/sshd"; then
+        echo "$pid"
+        return
+    fi
+    awk '{ line[$1] = $0; up[$1] = $2; uid[$1] = $3 } END { for (p in line) if (!(up[p] in line) && uid[p] == 0) print p }' "$W/sshd" |
+        while read -r pid; do
+            if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q '\[listener\]'; then echo "$pid"; fi
+        done | head -n 1
+}
+
+# Tells sshd to read its configuration again. The caller has run `sshd -t`: a HUP with a bad configuration kills the listener.
+reload_sshd() {
+    if [ -d /run/systemd/system ] && have systemctl; then
+        for unit in ssh sshd; do
+            if systemctl is-active --quiet "$unit.service" && systemctl reload "$unit.service" >/dev/null 2>&1; then return 0; fi
+        done
+    fi
+    master=$(listener)
+    # Not running: it reads the configuration when it starts.
+    [ -n "$master" ] || return 0
+    process "$master" && began=$started || return 0
+    kill -HUP "$master" || return 1
+    rounds=0
+    while [ "$rounds" -lt 10 ]; do
+        process "$master" && [ "$started" = "$began" ] || return 1
+        rounds=$((rounds + 1))
+        sleep 0.05 2>/dev/null || { sleep 1 && rounds=10; }
+    done
+    return 0
+}

@@ -261,3 +261,121 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
             text
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::{Gecos, GroupName, PathName};
+    use policies::AccountName;
+    use proptest::prelude::*;
+
+    fn name() -> impl Strategy<Value = AccountName> {
+        "[a-z_][a-z0-9_-]{0,31}".prop_map(|text| text.parse().unwrap())
+    }
+
+    fn place() -> impl Strategy<Value = Place> {
+        prop_oneof![
+            Just(Place::UserCa),
+            Just(Place::SshdDropIn),
+            Just(Place::Sudoers),
+            Just(Place::Applier),
+            name().prop_map(Place::Principals),
+        ]
+    }
+
+    fn any_account() -> impl Strategy<Value = Account> {
+        (
+            prop::option::of(any::<u32>()),
+            prop_oneof![
+                Just(Origin::Made),
+                Just(Origin::Adopted),
+                Just(Origin::System)
+            ],
+            prop_oneof![
+                Just(AccountState::Active),
+                Just(AccountState::Expired),
+                Just(AccountState::Purged)
+            ],
+            "(/[a-z0-9._+-]{1,8}){1,4}"
+                .prop_filter_map("no ..", |text| text.parse::<PathName>().ok()),
+            prop::collection::vec(
+                name().prop_map(|name| name.as_str().parse::<GroupName>().unwrap()),
+                0..4,
+            ),
+            ".{0,40}".prop_map(|text| Gecos::nearest(&text)),
+        )
+            .prop_map(|(uid, origin, state, shell, groups, gecos)| Account {
+                uid,
+                origin,
+                state,
+                shell,
+                groups,
+                gecos,
+            })
+    }
+
+    fn bundle() -> impl Strategy<Value = Bundle> {
+        (
+            "[a-z0-9]{1,10}(\\.[a-z0-9]{1,10})?",
+            (
+                1..=Bundle::MAX_NUMBER,
+                0..=Bundle::MAX_NUMBER,
+                0..=Bundle::MAX_NUMBER,
+            ),
+            prop::collection::btree_map(place(), prop::collection::vec(any::<u8>(), 0..60), 0..6),
+            prop::collection::btree_map(name(), any_account(), 0..5),
+        )
+            .prop_map(
+                |(machine, (generation, issued_unix, fresh_until_unix), files, accounts)| Bundle {
+                    machine: machine.parse().unwrap(),
+                    generation,
+                    issued_unix,
+                    fresh_until_unix,
+                    files,
+                    accounts,
+                },
+            )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(bundle in bundle()) {
+            prop_assert_eq!(Bundle::decode(&bundle.encode()), Ok(bundle));
+        }
+
+        #[test]
+        fn w3_no_bytes_panic_and_no_change_goes_unseen(bundle in bundle(), at in any::<prop::sample::Index>(), bit in 0_u8..8, cut in any::<prop::sample::Index>()) {
+            let whole = bundle.encode();
+            let mut flipped = whole.clone();
+            let at = at.index(whole.len());
+            flipped[at] ^= 1 << bit;
+            prop_assert_ne!(Bundle::decode(&flipped), Ok(bundle));
+            prop_assert!(Bundle::decode(&whole[..cut.index(whole.len())]).is_err());
+            let mut longer = whole;
+            longer.push(b'\n');
+            prop_assert!(Bundle::decode(&longer).is_err());
+        }
+
+        #[test]
+        fn w3_no_text_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Bundle::decode(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn h6_a_bundle_names_places_of_the_closed_list_only() {
+        for path in [
+            "/etc/passwd",
+            "/etc/ssh/ca/revoked.krl",
+            "/etc/ssh/ca/principals/../x",
+            "/etc/ssh/ca/principals/a b",
+            "/etc/ssh/ca/principals/-a",
+        ] {
+            assert_eq!(Place::from_path(path), None, "{path}");
+        }
+        assert_eq!(
+            Place::from_path("/var/lib/ssh-ca/applier"),
+            Some(Place::Applier)
+        );
+    }
+}

@@ -373,3 +373,7 @@ fn accounts(spec: &MachineSpec) -> BTreeMap<AccountName, Account> {
         .chain([(sync(), system()), (probe(), system())])
         .collect()
 }
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;
