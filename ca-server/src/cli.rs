@@ -1,6 +1,146 @@
 //! The command line of `ca-server`: arguments in, one request to the running server, its answer for people or as JSON.
+//!
+//! Knows the wire types and nothing of the server's rooms: `main.rs` hands in what `init` and `serve` do.
+
+use std::{env, ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+use serde_json::Value;
 
 pub mod args;
+pub mod client;
 pub mod order;
+pub mod output;
 pub mod passphrase;
+pub mod progress;
+pub mod render;
+pub mod run;
+pub mod terminal;
+pub mod text;
 pub mod time;
+
+use args::{Cli, Command, InitArgs, ServeArgs};
+use output::{Failure, Style, Verdict, print};
+use time::Clock;
+
+/// The two commands that run the server's own code instead of asking a running server.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// Makes a new CA.
+    pub init: fn(InitArgs) -> Result<Report, Failure>,
+    /// Runs the CA until it is told to stop.
+    pub serve: fn(ServeArgs) -> Result<(), Failure>,
+}
+
+/// What `init` tells: for people, and for scripts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// For people, ending with a newline.
+    pub text: String,
+    /// For scripts.
+    pub data: Value,
+}
+
+/// Runs the command line of this process. Must be called before any thread is started (the local zone is read here).
+#[must_use]
+pub fn main(setup: Setup) -> ExitCode {
+    let clock = Clock::local();
+    let words: Vec<OsString> = env::args_os().collect();
+    let parsed = Cli::try_parse_from(&words).and_then(|cli| here(&cli).map(|()| cli));
+    match parsed {
+        Ok(cli) => {
+            let style = if cli.global.json {
+                Style::Json
+            } else {
+                Style::Text
+            };
+            match dispatch(cli, setup, clock) {
+                Ok(verdict) => verdict.into(),
+                Err(failure) => failure.tell(style).into(),
+            }
+        }
+        Err(error) => usage(&error, &words).into(),
+    }
+}
+
+fn dispatch(cli: Cli, setup: Setup, clock: Clock) -> Result<Verdict, Failure> {
+    let global = cli.global;
+    let order = match cli.command {
+        Command::Init(options) => {
+            let report = (setup.init)(InitArgs {
+                data: global.data,
+                names: options.names,
+                passphrase: options.passphrase.source(credentials()),
+            })?;
+            let text = if global.json {
+                format!("{:#}\n", report.data)
+            } else {
+                report.text
+            };
+            return print(&text).map(|()| Verdict::Done);
+        }
+        Command::Serve(options) => {
+            (setup.serve)(ServeArgs {
+                data: global.data,
+                listen: options.listen,
+                config: options.config,
+                passphrase: options.passphrase.source(credentials()),
+            })?;
+            return Ok(Verdict::Done);
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ca-server", &mut script);
+            return print(&String::from_utf8_lossy(&script)).map(|()| Verdict::Done);
+        }
+        Command::Employee(verb) => verb.order(),
+        Command::Pool(verb) => verb.order(),
+        Command::Team(verb) => verb.order(),
+        Command::Grant(verb) => verb.order(clock),
+        Command::Machine(verb) => verb.order(),
+        Command::Krl(verb) => verb.order()?,
+        Command::Sync(options) => options.order(),
+        Command::Check(options) => options.order(),
+        Command::Cert(verb) => verb.order(),
+        Command::Audit(verb) => verb.order()?,
+    };
+    run::run(order, &global, clock)
+}
+
+/// `init` and `serve` run here and nowhere else.
+fn here(cli: &Cli) -> Result<(), clap::Error> {
+    match (&cli.command, &cli.global.url) {
+        (Command::Init(_) | Command::Serve(_), Some(_)) => Err(Cli::command().error(
+            ErrorKind::ArgumentConflict,
+            "--url is for admin commands; `init` and `serve` run on the CA's own host",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn credentials() -> Option<PathBuf> {
+    env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
+/// Tells help, version, or what is wrong with the command line.
+fn usage(error: &clap::Error, words: &[OsString]) -> Verdict {
+    let asked_for = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    if !asked_for && words.iter().any(|word| word == "--json") {
+        let message = error.to_string();
+        // The first paragraph says what is wrong; the rest is the usage, for people.
+        let message = message.split("\n\n").next().unwrap_or_default();
+        let message = message.strip_prefix("error: ").unwrap_or(message);
+        let _ = Failure::new("usage", message.trim()).tell(Style::Json);
+        return Verdict::Usage;
+    }
+    // A closed standard output or error is no reason to fail differently.
+    let _ = error.print();
+    if asked_for {
+        Verdict::Done
+    } else {
+        Verdict::Usage
+    }
+}

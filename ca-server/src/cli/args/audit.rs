@@ -37,7 +37,7 @@ pub enum AuditVerb {
         head: Option<PathBuf>,
     },
     /// Write the ledger's signed head, to keep elsewhere.
-    #[command(after_help = "Example:\n  ca-server audit export head-$(date +%F).json")]
+    #[command(after_help = "Example:\n  ca-server audit export head-2026-11-22.json")]
     Export {
         /// The file; standard output if none is named.
         file: Option<PathBuf>,

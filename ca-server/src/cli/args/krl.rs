@@ -38,7 +38,7 @@ pub enum KrlVerb {
         #[arg(long, value_name = "SHA256:…", value_parser = fingerprint)]
         key: Option<String>,
         /// Do not close the employee's login.
-        #[arg(long, requires = "email")]
+        #[arg(long, conflicts_with_all = ["serial", "key"])]
         keep_login: bool,
         /// Why, for the ledger.
         #[arg(long, default_value = "", hide_default_value = true)]

@@ -1,0 +1,121 @@
+//! Machines, for people.
+
+use anstyle::Style;
+use ca_api::admin::MachineView;
+
+use super::table::{BAD, Cell, Fields, Table, WARN};
+use crate::cli::time::Clock;
+
+/// All of them, one a row.
+#[must_use]
+pub fn all(machines: &[MachineView], clock: Clock) -> String {
+    if machines.is_empty() {
+        return "No machines yet. Add the first: bootstrap add-machine NAME --pool POOL\n"
+            .to_owned();
+    }
+    let mut table = Table::new([
+        "MACHINE",
+        "ADDRESS",
+        "POOLS",
+        "STATE",
+        "KRL",
+        "OTHER LOGINS",
+        "LAST SEEN",
+        "TROUBLE",
+    ]);
+    for one in machines {
+        let (state, state_style) = state(one);
+        let (krl, krl_style) = krl(one);
+        table.row([
+            Cell::text(&one.name),
+            Cell::text(&address(one)),
+            Cell::list(&one.pools),
+            Cell::text(&state).style(state_style),
+            Cell::text(&krl).style(krl_style),
+            Cell::text(if one.observed { "observed" } else { "ended" }),
+            Cell::text(
+                &one.last_seen_unix
+                    .map_or("never".to_owned(), |unix| clock.distance(unix)),
+            ),
+            Cell::text(&one.trouble).style(if one.trouble.is_empty() {
+                Style::new()
+            } else {
+                BAD
+            }),
+        ]);
+    }
+    table.render()
+}
+
+/// One, in full.
+#[must_use]
+pub fn one(one: &MachineView, clock: Clock) -> String {
+    let (state, state_style) = state(one);
+    let (krl, krl_style) = krl(one);
+    let others = if one.observed {
+        "accounts that the CA did not make log in as before (`machine enforce` ends that)"
+    } else {
+        "accounts that the CA did not make cannot log in, but the admins' own"
+    };
+    let last_seen = one
+        .last_seen_unix
+        .map_or("never".to_owned(), |unix| clock.until(unix));
+    Fields::new(&format!("machine {}", one.name))
+        .field("address", &address(one))
+        .list("pools", &one.pools)
+        .styled("state", state_style, &state)
+        .styled("KRL", krl_style, &krl)
+        .field("other logins", others)
+        .field("last seen", &last_seen)
+        .styled("trouble", BAD, &one.trouble)
+        .field("host key", &one.host_key)
+        .field(
+            "host certificate until",
+            &clock.until(one.host_certificate_until_unix),
+        )
+        .list("who", &one.who)
+        .render()
+}
+
+/// Only who can log in, one a line.
+#[must_use]
+pub fn who(one: &MachineView) -> String {
+    if one.who.is_empty() {
+        return format!(
+            "Nobody reaches {} through the CA.\n",
+            crate::cli::text::line(&one.name)
+        );
+    }
+    one.who
+        .iter()
+        .map(|line| format!("{}\n", crate::cli::text::line(line)))
+        .collect()
+}
+
+fn address(one: &MachineView) -> String {
+    match (one.port, one.address.contains(':')) {
+        (22, _) => one.address.clone(),
+        (port, true) => format!("[{}]:{port}", one.address),
+        (port, false) => format!("{}:{port}", one.address),
+    }
+}
+
+fn state(one: &MachineView) -> (String, Style) {
+    if one.status != "managed" {
+        return (one.status.clone(), WARN);
+    }
+    if one.generation == one.generation_wanted {
+        return (format!("current ({})", one.generation), Style::new());
+    }
+    (
+        format!("behind ({} of {})", one.generation, one.generation_wanted),
+        WARN,
+    )
+}
+
+fn krl(one: &MachineView) -> (String, Style) {
+    if one.krl_version == one.krl_wanted {
+        return (format!("{} (proven)", one.krl_version), Style::new());
+    }
+    (format!("{} of {}", one.krl_version, one.krl_wanted), BAD)
+}

@@ -1,0 +1,10 @@
+//! The command line from outside: what it prints (snapshots), how it speaks to a server, and how the program ends.
+
+mod binary;
+mod client;
+mod remote;
+mod render;
+mod samples;
+mod server;
+mod snapshot;
+mod words;

@@ -1,0 +1,322 @@
+//! Answers of a server as they could be, for snapshots.
+
+use ca_api::{
+    Secret,
+    admin::{
+        CertificateView, DeliveryOutcome, EmployeeView, GrantView, Invitation, KrlEntryView,
+        KrlView, LedgerHead, LedgerLine, MachineCheck, MachineDelivery, MachineView, PoolView,
+        Revocation, TeamView,
+    },
+};
+use ca_server::cli::time::Clock;
+use time::macros::datetime;
+
+/// Ten to four in the morning, on a Sunday.
+pub const CLOCK: Clock = Clock {
+    now: datetime!(2026-11-22 03:50:00 +1),
+};
+
+/// So many seconds from [`CLOCK`].
+pub fn after(secs: i64) -> i64 {
+    CLOCK.now.unix_timestamp() + secs
+}
+
+pub fn texts(items: &[&str]) -> Vec<String> {
+    items.iter().map(|item| (*item).to_owned()).collect()
+}
+
+pub fn alice() -> EmployeeView {
+    EmployeeView {
+        email: "alice@corp.example".to_owned(),
+        name: "Alice Stone".to_owned(),
+        account: "alice".to_owned(),
+        uid: 60_001,
+        status: "active".to_owned(),
+        admin: true,
+        epoch: 3,
+        teams: texts(&["ops"]),
+        principals: texts(&["alice@web-server", "deploy@production"]),
+        live_certificates: 2,
+        sessions: 1,
+        last_login_unix: Some(after(-7320)),
+    }
+}
+
+pub fn employees() -> Vec<EmployeeView> {
+    let bob = EmployeeView {
+        email: "bob@corp.example".to_owned(),
+        name: String::new(),
+        account: "bob".to_owned(),
+        uid: 60_002,
+        status: "invited".to_owned(),
+        admin: false,
+        epoch: 1,
+        teams: Vec::new(),
+        principals: Vec::new(),
+        live_certificates: 0,
+        sessions: 0,
+        last_login_unix: None,
+    };
+    let zoe = EmployeeView {
+        email: "zoe@subsidiary.corp.example".to_owned(),
+        name: "Zoë 東京".to_owned(),
+        account: "zoe".to_owned(),
+        status: "suspended".to_owned(),
+        last_login_unix: Some(after(-40 * 86_400)),
+        live_certificates: 12,
+        ..bob.clone()
+    };
+    vec![alice(), bob, zoe]
+}
+
+pub fn invitation() -> Invitation {
+    Invitation {
+        employee: EmployeeView {
+            principals: texts(&["bob@web-server"]),
+            ..employees().remove(1)
+        },
+        code: Secret::new("K7QD-3M4X-PPTN-2W9C".to_owned()),
+        expires_unix: after(86_400),
+        url: "https://ca.corp.example:8443".to_owned(),
+        fingerprint: "SHA256:4f0sQUl0j1yLkY1ecb0gcl2fWcY8dQHn1hyp7kM1iGE".to_owned(),
+    }
+}
+
+pub fn pools() -> Vec<PoolView> {
+    vec![
+        PoolView {
+            name: "production".to_owned(),
+            title: "All that customers see".to_owned(),
+            include: texts(&["db", "web-server"]),
+            machines: texts(&["db-1", "web-1", "web-2"]),
+            who: texts(&["alice@corp.example as deploy"]),
+        },
+        PoolView {
+            name: "web-server".to_owned(),
+            title: String::new(),
+            include: Vec::new(),
+            machines: texts(&["web-1", "web-2"]),
+            who: texts(&[
+                "alice@corp.example as alice",
+                "alice@corp.example as deploy",
+            ]),
+        },
+    ]
+}
+
+pub fn teams() -> Vec<TeamView> {
+    vec![TeamView {
+        name: "ops".to_owned(),
+        employees: texts(&["alice@corp.example", "bob@corp.example"]),
+        teams: texts(&["night-shift"]),
+    }]
+}
+
+pub fn grants() -> Vec<GrantView> {
+    let grant = GrantView {
+        id: 9,
+        who: "alice@corp.example".to_owned(),
+        account: "self".to_owned(),
+        pool: "web-server".to_owned(),
+        sudo: "none".to_owned(),
+        conditions: String::new(),
+        until_unix: None,
+    };
+    let team = GrantView {
+        id: 10,
+        who: "team ops".to_owned(),
+        account: "deploy".to_owned(),
+        pool: "production".to_owned(),
+        sudo: "all".to_owned(),
+        conditions: "from 10.0.0.0/8; at most 1 h".to_owned(),
+        until_unix: Some(after(5 * 3600)),
+    };
+    vec![grant, team]
+}
+
+pub fn machines() -> Vec<MachineView> {
+    let web_1 = MachineView {
+        name: "web-1".to_owned(),
+        address: "10.0.0.7".to_owned(),
+        port: 22,
+        pools: texts(&["web-server"]),
+        status: "managed".to_owned(),
+        observed: false,
+        generation_wanted: 4,
+        generation: 4,
+        krl_wanted: 42,
+        krl_version: 42,
+        last_seen_unix: Some(after(-31)),
+        trouble: String::new(),
+        host_key: "SHA256:4f0sQUl0j1yLkY1ecb0gcl2fWcY8dQHn1hyp7kM1iGE".to_owned(),
+        host_certificate_until_unix: after(30 * 86_400),
+        who: texts(&[
+            "alice@corp.example as alice",
+            "alice@corp.example as deploy",
+        ]),
+    };
+    let db_1 = MachineView {
+        name: "db-1".to_owned(),
+        address: "fd00::7".to_owned(),
+        port: 2222,
+        pools: texts(&["db", "production"]),
+        observed: true,
+        generation: 3,
+        krl_version: 41,
+        last_seen_unix: Some(after(-5 * 3600)),
+        trouble: "No route to host".to_owned(),
+        ..web_1.clone()
+    };
+    let new = MachineView {
+        name: "new-1".to_owned(),
+        status: "preparing".to_owned(),
+        generation: 0,
+        krl_version: 0,
+        last_seen_unix: None,
+        ..web_1.clone()
+    };
+    vec![db_1, new, web_1]
+}
+
+pub fn proven(machine: &str, ended: &[&str], open: &[&str]) -> MachineDelivery {
+    MachineDelivery {
+        machine: machine.to_owned(),
+        outcome: DeliveryOutcome::Proven {
+            krl_version: 42,
+            generation: 4,
+            sessions_ended: texts(ended),
+            sessions_open: texts(open),
+        },
+        millis: 310,
+        changes: Vec::new(),
+    }
+}
+
+pub fn not_reached(machine: &str, exposed_until_unix: Option<i64>) -> MachineDelivery {
+    MachineDelivery {
+        machine: machine.to_owned(),
+        outcome: DeliveryOutcome::NotReached {
+            reason: "No route to host".to_owned(),
+            krl_version: 41,
+            exposed_until_unix,
+        },
+        millis: 3100,
+        changes: Vec::new(),
+    }
+}
+
+pub fn revocation(machines: Vec<MachineDelivery>) -> Revocation {
+    Revocation {
+        what: "everything that alice@corp.example holds".to_owned(),
+        krl_version: 42,
+        live_certificates: 2,
+        last_expiry_unix: Some(after(7 * 3600 + 720)),
+        sessions_ended: 1,
+        login_closed: true,
+        machines,
+    }
+}
+
+pub fn krl() -> KrlView {
+    KrlView {
+        version: 42,
+        built_unix: after(-15),
+        bytes: 312,
+        entries: vec![
+            KrlEntryView {
+                what: "key id alice@corp.example/3".to_owned(),
+                at_unix: after(-15),
+                until_unix: Some(after(8 * 86_400)),
+                reason: "laptop stolen".to_owned(),
+            },
+            KrlEntryView {
+                what: "key SHA256:4f0sQUl0j1yLkY1ecb0gcl2fWcY8dQHn1hyp7kM1iGE".to_owned(),
+                at_unix: after(-86_400),
+                until_unix: None,
+                reason: String::new(),
+            },
+        ],
+        machines_current: 2,
+        machines: 3,
+    }
+}
+
+pub fn checks() -> Vec<MachineCheck> {
+    let check = |machine: &str, reached, findings: &[&str]| MachineCheck {
+        machine: machine.to_owned(),
+        reached,
+        findings: texts(findings),
+    };
+    vec![
+        check("db-1", false, &[]),
+        check(
+            "web-1",
+            true,
+            &["/etc/sudoers.d/ssh-ca: changed; `ca-server check web-1 --repair` puts it back"],
+        ),
+        check("web-2", true, &[]),
+    ]
+}
+
+pub fn certificates() -> Vec<CertificateView> {
+    let live = CertificateView {
+        serial: 3_921_843_772,
+        key_id: "alice@corp.example/3".to_owned(),
+        key: "SHA256:4f0sQUl0j1yLkY1ecb0gcl2fWcY8dQHn1hyp7kM1iGE".to_owned(),
+        principals: texts(&["alice@web-server", "deploy@production"]),
+        valid_after_unix: after(-60),
+        valid_before_unix: after(8 * 3600),
+        state: "issued".to_owned(),
+        revoked: false,
+    };
+    let with = |serial, state: &str, revoked, valid_before_unix| CertificateView {
+        serial,
+        state: state.to_owned(),
+        revoked,
+        valid_before_unix,
+        ..live.clone()
+    };
+    vec![
+        live.clone(),
+        with(17, "issued", true, after(3600)),
+        with(18, "issued", false, after(-3600)),
+        with(19, "intent", false, after(3600)),
+        with(20, "failed", false, after(3600)),
+    ]
+}
+
+pub fn ledger() -> Vec<LedgerLine> {
+    let entry = |seq, actor: &str, event: &str, about: &str, detail: &str| LedgerLine {
+        seq,
+        at_unix: after(seq as i64 - 200),
+        actor: actor.to_owned(),
+        event: event.to_owned(),
+        about: about.to_owned(),
+        detail: detail.to_owned(),
+    };
+    vec![
+        entry(
+            99,
+            "server",
+            "login_refused",
+            "alice@corp.example",
+            "from 10.0.0.9",
+        ),
+        entry(
+            100,
+            "admin (socket, uid 0)",
+            "revoked",
+            "alice@corp.example",
+            "epoch 3; laptop stolen",
+        ),
+    ]
+}
+
+pub fn head() -> LedgerHead {
+    LedgerHead {
+        entries: 100,
+        hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
+        signature: "-----BEGIN SSH SIGNATURE-----\nU1NIU0lH\n-----END SSH SIGNATURE-----\n"
+            .to_owned(),
+    }
+}
