@@ -9,7 +9,7 @@ use std::{
 use ca_api::Secret;
 use zeroize::Zeroizing;
 
-use super::args::PassphraseSource;
+use super::{args::PassphraseSource, terminal};
 
 /// The fewest characters of a new passphrase.
 pub const MIN_CHARS: usize = 12;
@@ -106,11 +106,7 @@ fn from_terminal(purpose: Purpose) -> Result<Secret, PassphraseError> {
     if !io::stdin().is_terminal() {
         return Err(PassphraseError::NoTerminal);
     }
-    let ask = |prompt: &str| {
-        rpassword::prompt_password(prompt)
-            .map(Zeroizing::new)
-            .map_err(PassphraseError::Terminal)
-    };
+    let ask = |prompt: &str| terminal::ask_hidden(prompt).map_err(PassphraseError::Terminal);
     match purpose {
         Purpose::Unlock => checked(&ask("Passphrase of the CA's keys: ")?, purpose),
         Purpose::Create => {

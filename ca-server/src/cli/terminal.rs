@@ -1,8 +1,13 @@
 //! Asks a person, and only where there is one.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _},
+};
 
 use ca_api::{AdminLogin, Secret};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
 
 use super::{args::Url, client::ClientError, text::line};
 
@@ -44,10 +49,9 @@ pub fn ask_login(url: &Url, last: Option<&str>) -> Result<AdminLogin, ClientErro
         ("", Some(last)) => last.to_owned(),
         (typed, _) => typed.to_owned(),
     };
-    let hidden = |prompt: &str| {
-        rpassword::prompt_password(prompt)
-            .map(Secret::new)
-            .map_err(ClientError::Ask)
+    let hidden = |prompt: &str| match ask_hidden(prompt) {
+        Ok(mut typed) => Ok(Secret::new(std::mem::take(&mut *typed))),
+        Err(error) => Err(ClientError::Ask(error)),
     };
     Ok(AdminLogin {
         email,
@@ -55,6 +59,54 @@ pub fn ask_login(url: &Url, last: Option<&str>) -> Result<AdminLogin, ClientErro
         // The code is as good as a password for half a minute.
         totp: hidden("Code of the authenticator (6 digits): ")?,
     })
+}
+
+/// Asks on the terminal itself for something that is not shown while it is typed.
+///
+/// # Errors
+/// There is no terminal, it cannot be read, or it was closed.
+pub fn ask_hidden(prompt: &str) -> io::Result<Zeroizing<String>> {
+    let terminal = File::options().read(true).write(true).open("/dev/tty")?;
+    // Echo goes off before the prompt appears: whatever answers the prompt at once (a paste, a script) is not shown.
+    let quiet = NoEcho::on(&terminal)?;
+    (&terminal).write_all(prompt.as_bytes())?;
+    let mut typed = Zeroizing::new(String::with_capacity(MAX_LINE_BYTES));
+    let count = BufReader::with_capacity(1, &terminal).read_line(&mut typed)?;
+    drop(quiet);
+    if count == 0 {
+        (&terminal).write_all(b"\n")?;
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let length = typed.trim_end_matches(['\n', '\r']).len();
+    typed.truncate(length);
+    Ok(typed)
+}
+
+/// The longest line that a terminal hands over.
+const MAX_LINE_BYTES: usize = 4096;
+
+/// A terminal that does not show what is typed, until this is dropped.
+struct NoEcho<'a> {
+    terminal: &'a File,
+    before: Termios,
+}
+
+impl<'a> NoEcho<'a> {
+    fn on(terminal: &'a File) -> io::Result<Self> {
+        let before = tcgetattr(terminal)?;
+        let mut quiet = before.clone();
+        quiet.local_flags.remove(LocalFlags::ECHO);
+        quiet.local_flags.insert(LocalFlags::ECHONL);
+        tcsetattr(terminal, SetArg::TCSANOW, &quiet)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for NoEcho<'_> {
+    fn drop(&mut self) {
+        // Nothing better can be done than to have tried.
+        let _ = tcsetattr(self.terminal, SetArg::TCSANOW, &self.before);
+    }
 }
 
 fn ask_line(prompt: &str) -> io::Result<String> {

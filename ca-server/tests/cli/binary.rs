@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A data folder with a server that answers so.
-fn server(answer: Answer) -> (tempfile::TempDir, Script, tokio::runtime::Runtime) {
+pub fn server(answer: Answer) -> (tempfile::TempDir, Script, tokio::runtime::Runtime) {
     let folder = tempfile::tempdir().expect("a folder");
     let script = Script::new(vec![answer]);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -49,7 +49,7 @@ fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
-fn value<T: serde::Serialize>(value: T) -> Value {
+pub fn value<T: serde::Serialize>(value: T) -> Value {
     serde_json::to_value(value).expect("JSON")
 }
 

@@ -7,4 +7,5 @@ mod render;
 mod samples;
 mod server;
 mod snapshot;
+mod tty;
 mod words;
