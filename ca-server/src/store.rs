@@ -25,6 +25,6 @@ pub use error::{Cause, OpenError, ReadError, StoreError, WriteError};
 pub use faulty::{Fault, FaultyBackend};
 pub use memory::MemoryBackend;
 pub use read::{Pair, Read, Snapshot};
-pub use redb_file::{DiskFaults, FileError, Lasting, RedbBackend};
+pub use redb_file::{DiskFaults, DiskOp, DiskOperation, FileError, Lasting, RedbBackend};
 pub use table::{Revision, Table, TableGroup};
 pub use txn::{Txn, Unrecorded};

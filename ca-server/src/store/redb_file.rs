@@ -14,7 +14,7 @@ use redb::{
     ReadableTable, TableDefinition, TableError, backends::FileBackend,
 };
 
-pub use super::redb_io::{DiskFaults, Lasting};
+pub use super::redb_io::{DiskFaults, DiskOp, DiskOperation, Lasting};
 use super::{
     Backend, Batch, Cause, CommitError, Direction, KeyRange, Mark, ReadError, Table, View,
     backend::Visitor,
@@ -95,7 +95,7 @@ pub struct RedbBackend {
     path: PathBuf,
     watch: Arc<Watch>,
     /// `None` after an error, until the file is opened afresh.
-    database: RwLock<Option<Arc<Database>>>,
+    database: RwLock<Option<Database>>,
 }
 
 /// A flush failed: what is on disk cannot be known any more (S1).
@@ -139,7 +139,7 @@ impl RedbBackend {
         Ok(Self {
             path: path.to_owned(),
             watch,
-            database: RwLock::new(Some(Arc::new(database))),
+            database: RwLock::new(Some(database)),
         })
     }
 
@@ -165,25 +165,34 @@ impl RedbBackend {
         Ok(Self {
             path: path.to_owned(),
             watch,
-            database: RwLock::new(Some(Arc::new(database))),
+            database: RwLock::new(Some(database)),
         })
     }
 
-    /// The open database; opens it if an error had closed it.
-    fn database(&self) -> Result<Arc<Database>, FileError> {
-        if let Some(open) = &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
-            return Ok(Arc::clone(open));
+    /// Uses the open database; opens it if an error had closed it.
+    ///
+    /// The lock is held meanwhile, so that [`Self::close`] finds nobody who still keeps the file open.
+    fn with_database<T, E>(
+        &self,
+        cannot_open: impl FnOnce(FileError) -> E,
+        use_it: impl FnOnce(&Database) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let open = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = &*open {
+            return use_it(database);
         }
+        drop(open);
         let mut slot = self
             .database
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = &*slot {
-            return Ok(Arc::clone(open));
+        match &mut *slot {
+            Some(database) => use_it(database),
+            closed => match open_existing(&self.path, &self.watch) {
+                Ok(database) => use_it(closed.insert(database)),
+                Err(e) => Err(cannot_open(e)),
+            },
         }
-        let database = Arc::new(open_existing(&self.path, &self.watch)?);
-        *slot = Some(Arc::clone(&database));
-        Ok(database)
     }
 
     fn close(&self) {
@@ -200,8 +209,12 @@ impl RedbBackend {
             .then(|| CommitError::Stopped(Arc::new(FlushFailed(self.path.display().to_string()))))
     }
 
-    fn write(&self, expected: Option<&Mark>, batch: &Batch) -> Result<(), CommitError> {
-        let database = self.database().map_err(not_persisted)?;
+    fn write(
+        &self,
+        database: &Database,
+        expected: Option<&Mark>,
+        batch: &Batch,
+    ) -> Result<(), CommitError> {
         let mut txn = database.begin_write().map_err(not_persisted)?;
         txn.set_durability(Durability::Immediate)
             .map_err(not_persisted)?;
@@ -240,8 +253,9 @@ fn not_persisted(e: impl std::error::Error + Send + Sync + 'static) -> CommitErr
 
 impl Backend for RedbBackend {
     fn snapshot(&self) -> Result<Box<dyn View>, ReadError> {
-        let database = self.database().map_err(ReadError::backend)?;
-        let txn = database.begin_read().map_err(ReadError::backend)?;
+        let txn = self.with_database(ReadError::backend, |database| {
+            database.begin_read().map_err(ReadError::backend)
+        })?;
         Ok(Box::new(RedbView {
             txn,
             own: OnceCell::new(),
@@ -253,7 +267,9 @@ impl Backend for RedbBackend {
         if let Some(stopped) = self.stopped() {
             return Err(stopped);
         }
-        let result = self.write(expected, batch);
+        let result = self.with_database(not_persisted, |database| {
+            self.write(database, expected, batch)
+        });
         if let Err(CommitError::NotPersisted(_) | CommitError::Unknown(_)) = &result {
             // redb refuses further writes after an error until the file is opened afresh.
             self.close();
@@ -267,9 +283,9 @@ impl Backend for RedbBackend {
             return Err(stopped);
         }
         let unknown = |e: Cause| CommitError::Unknown(e);
-        self.database().map_err(|e| unknown(Arc::new(e)))?;
+        self.with_database(|e| unknown(Arc::new(e)), |_| Ok(()))?;
         // What is about to be read may be in the page cache only: a commit found there counts when it is on disk.
-        let flushed = File::open(&self.path).and_then(|file| self.watch.flush(&file));
+        let flushed = File::open(&self.path).and_then(|file| self.watch.flush(|| file.sync_all()));
         match (self.stopped(), flushed) {
             (Some(stopped), _) => Err(stopped),
             (None, Err(e)) => Err(unknown(Arc::new(e))),
@@ -374,7 +390,7 @@ fn format_of(database: &Database) -> Result<Option<u64>, redb::Error> {
 
 type OpenTable = Option<ReadOnlyTable<&'static [u8], &'static [u8]>>;
 
-/// One read transaction; tables are opened at their first use. A table nobody has written does not exist: it is empty.
+/// One read transaction (dead once the file is closed or opened afresh); tables are opened at their first use. A table nobody has written does not exist: it is empty.
 struct RedbView {
     txn: ReadTransaction,
     own: OnceCell<OpenTable>,

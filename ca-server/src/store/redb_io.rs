@@ -1,12 +1,11 @@
 //! The file under redb, watched: whether a flush ever failed (S1), and faults on demand for tests.
 
 use std::{
-    fs::File,
     io,
     ops::Bound,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -16,14 +15,14 @@ use redb::{BackendError, StorageBackend, backends::FileBackend};
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     flush_failed: AtomicBool,
-    faults: Arc<DiskFaults>,
+    faults: Option<Arc<DiskFaults>>,
 }
 
 impl Watch {
     pub(crate) fn with_faults(faults: Arc<DiskFaults>) -> Self {
         Self {
             flush_failed: AtomicBool::new(false),
-            faults,
+            faults: Some(faults),
         }
     }
 
@@ -31,42 +30,43 @@ impl Watch {
         self.flush_failed.load(Ordering::SeqCst)
     }
 
-    /// Flushes `file` and remembers a failure.
-    pub(crate) fn flush(&self, file: &File) -> io::Result<()> {
-        self.flushed(
-            self.faults
-                .strike(Operation::Flush)
-                .and_then(|()| file.sync_all()),
-        )
-    }
-
-    fn flushed(&self, result: io::Result<()>) -> io::Result<()> {
+    /// Does `flush` and remembers a failure.
+    pub(crate) fn flush(&self, flush: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let result = self.pass(DiskOperation::Flush, || DiskOp::Flush, flush);
         if result.is_err() {
             self.flush_failed.store(true, Ordering::SeqCst);
         }
         result
     }
-}
 
-/// Breaks the disk of a [`super::RedbBackend`] on demand: an instrument for tests.
-#[derive(Debug)]
-pub struct DiskFaults {
-    countdown: AtomicU64,
-    seen: AtomicU64,
-    lasting: AtomicBool,
-}
-
-impl Default for DiskFaults {
-    fn default() -> Self {
-        Self {
-            countdown: AtomicU64::new(NEVER),
-            seen: AtomicU64::new(0),
-            lasting: AtomicBool::new(false),
+    fn pass(
+        &self,
+        operation: DiskOperation,
+        record: impl FnOnce() -> DiskOp,
+        run: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        match &self.faults {
+            Some(faults) => faults.pass(operation, record, run),
+            None => run(),
         }
     }
 }
 
-const NEVER: u64 = u64::MAX;
+/// Breaks the disk of a [`super::RedbBackend`] on demand, and records what is done to it: an instrument for tests.
+#[derive(Debug, Default)]
+pub struct DiskFaults {
+    script: Mutex<Script>,
+}
+
+#[derive(Debug, Default)]
+struct Script {
+    /// Operations that go through before the next fault.
+    good: Option<u64>,
+    lasting: bool,
+    struck: Option<DiskOperation>,
+    operations: u64,
+    log: Option<Vec<DiskOp>>,
+}
 
 /// How long a fault on demand lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,52 +77,93 @@ pub enum Lasting {
     UntilMended,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Operation {
+/// An operation that changes the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskOperation {
+    /// Bytes were written.
     Write,
+    /// The file's length was set.
     Resize,
+    /// What was written was flushed.
+    Flush,
+}
+
+/// A recorded operation that succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiskOp {
+    /// These bytes at this offset.
+    Write(u64, Vec<u8>),
+    /// This length in bytes.
+    Resize(u64),
+    /// Everything before is on the medium.
     Flush,
 }
 
 impl DiskFaults {
-    /// Lets `good` more operations that change the disk (write, resize, flush) through, and fails the next.
+    /// Lets `good` more operations through, and fails the next.
     pub fn fail_after(&self, good: u64, lasting: Lasting) {
-        self.lasting
-            .store(lasting == Lasting::UntilMended, Ordering::SeqCst);
-        self.countdown.store(good, Ordering::SeqCst);
+        let mut script = self.script();
+        script.good = Some(good);
+        script.lasting = lasting == Lasting::UntilMended;
     }
 
     /// No more faults.
     pub fn mend(&self) {
-        self.countdown.store(NEVER, Ordering::SeqCst);
+        self.script().good = None;
     }
 
-    /// Whether a fault is still to come.
+    /// The first operation that was failed.
     #[must_use]
-    pub fn pending(&self) -> bool {
-        self.countdown.load(Ordering::SeqCst) != NEVER
+    pub fn struck(&self) -> Option<DiskOperation> {
+        self.script().struck
     }
 
-    /// How many operations were tried that change the disk.
+    /// How many operations were tried.
     #[must_use]
     pub fn operations(&self) -> u64 {
-        self.seen.load(Ordering::SeqCst)
+        self.script().operations
     }
 
-    fn strike(&self, operation: Operation) -> io::Result<()> {
-        self.seen.fetch_add(1, Ordering::SeqCst);
-        match self.countdown.load(Ordering::SeqCst) {
-            NEVER => return Ok(()),
-            0 => {}
-            left => {
-                self.countdown.store(left - 1, Ordering::SeqCst);
-                return Ok(());
+    /// Records from now on.
+    pub fn record(&self) {
+        self.script().log.get_or_insert_default();
+    }
+
+    /// What was recorded.
+    #[must_use]
+    pub fn recorded(&self) -> Vec<DiskOp> {
+        self.script().log.clone().unwrap_or_default()
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does `operation`, unless it is its turn to fail.
+    fn pass(
+        &self,
+        operation: DiskOperation,
+        record: impl FnOnce() -> DiskOp,
+        run: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut script = self.script();
+        script.operations += 1;
+        match script.good {
+            Some(0) => {
+                if !script.lasting {
+                    script.good = None;
+                }
+                script.struck.get_or_insert(operation);
+                return Err(io::Error::other(format!("fault on demand: {operation:?}")));
             }
+            Some(good) => script.good = Some(good - 1),
+            None => {}
         }
-        if !self.lasting.load(Ordering::SeqCst) {
-            self.mend();
+        run()?;
+        if let Some(log) = &mut script.log {
+            log.push(record());
         }
-        Err(io::Error::other(format!("fault on demand: {operation:?}")))
+        Ok(())
     }
 }
 
@@ -143,22 +184,20 @@ impl StorageBackend for WatchedFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.watch.faults.strike(Operation::Resize)?;
-        self.file.set_len(len)
+        let record = || DiskOp::Resize(len);
+        self.watch
+            .pass(DiskOperation::Resize, record, || self.file.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let result = self
-            .watch
-            .faults
-            .strike(Operation::Flush)
-            .and_then(|()| self.file.sync_data());
-        self.watch.flushed(result)
+        self.watch.flush(|| self.file.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.watch.faults.strike(Operation::Write)?;
-        self.file.write(offset, data)
+        let record = || DiskOp::Write(offset, data.to_vec());
+        self.watch.pass(DiskOperation::Write, record, || {
+            self.file.write(offset, data)
+        })
     }
 
     fn close(&self) -> io::Result<()> {
