@@ -10,7 +10,7 @@ use ca_server::cli::{
     args::Url,
     client::{
         ClientError,
-        memory::{Memory, MemoryError},
+        memory::{Known, Memory, MemoryError},
         remote::Remote,
         tls::fingerprint,
     },
@@ -257,26 +257,30 @@ async fn c2_there_is_no_trust_on_first_use() {
 #[tokio::test]
 async fn c2_a_session_is_never_shown_to_a_server_pinned_anew() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (ca, other) = (new_ca(), new_ca());
-    let first = Script::new(vec![session("t1", 900), Answer::done("pools", &json!([]))]);
-    let url_first = url(serve(&first, &ca, &ca, "127.0.0.1").await);
-    let print = fingerprint(&ca.certificate);
-    assert!(
-        ask(folder.path(), &url_first, Some(&print), NOW_UNIX)
-            .await
-            .0
-            .is_ok()
-    );
-    let (reply, logins) = ask(
-        folder.path(),
-        &url_first,
-        Some(&fingerprint(&other.certificate)),
-        NOW_UNIX,
-    )
-    .await;
-    assert!(matches!(reply, Err(ClientError::Tls { .. })), "{reply:?}");
-    assert_eq!(logins.len(), 0);
-    assert_eq!(first.asked().len(), 2);
+    let script = Script::new(vec![session("new", 900), Answer::done("pools", &json!([]))]);
+    let (ca, before) = (new_ca(), new_ca());
+    let url = url(serve(&script, &ca, &ca, "127.0.0.1").await);
+    let known = Known {
+        fingerprint: fingerprint(&before.certificate),
+        email: Some("root@corp.example".to_owned()),
+        token: Some(Secret::new("old".to_owned())),
+        ends_unix: NOW_UNIX + 900,
+    };
+    memory(folder.path())
+        .remember(&url.to_string(), known)
+        .expect("remembered");
+    let given = fingerprint(&ca.certificate);
+    let (reply, logins) = ask(folder.path(), &url, Some(&given), NOW_UNIX).await;
+    assert!(reply.is_ok(), "{reply:?}");
+    assert_eq!(logins.len(), 1);
+    let tokens: Vec<_> = script
+        .asked()
+        .iter()
+        .map(|asked| asked.authorization.clone())
+        .collect();
+    assert_eq!(tokens, ["", "Bearer new"]);
+    // From now on the new fingerprint is the remembered one.
+    assert!(ask(folder.path(), &url, None, NOW_UNIX).await.0.is_ok());
 }
 
 #[test]
