@@ -61,7 +61,6 @@ make_admin() {
 }
 
 apply_bundle() {
-    choose_fleet
     lock config 30
     mkdir -p -m 700 "$STATE" || refuse disk "$STATE could not be made"
     find_sshd
@@ -70,6 +69,8 @@ apply_bundle() {
         put_back || refuse disk "an earlier change waits for its confirmation and could not be put back; look at the disk"
         did earlier-put-back
     fi
+    # After a roll-back of the first apply the machine trusts no fleet key again.
+    choose_fleet
     read_bundle
     did verified "generation $generation"
     plan_accounts
@@ -144,7 +145,6 @@ dry_run() {
     choose_fleet
     if [ -e "$W/krl" ]; then
         read_parcel
-        sed '1,/^end$/d' "$W/krl" >/dev/null
         tail -c "$krl_size" "$W/krl" >"$W/new.krl"
         [ "$(sha256 "$W/new.krl")" = "$krl_sha256" ] && canaries_hold "$W/new.krl" <"$W/canaries" ||
             refuse canary "OpenSSH on this machine does not read this KRL as it must"

@@ -1,6 +1,6 @@
 //! One request over one connection of its own, and the bounded reading of what comes back.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -89,22 +89,22 @@ pub(super) async fn talk(
     let (mut answer, mut words) = (Vec::new(), Vec::new());
     let (most, most_words) = (MAX_REPORT_BYTES as u64 + 1, 64 * 1024);
     let (mut stdout, mut stderr) = (stdout.take(most), stderr.take(most_words));
-    let read = async {
-        let (_, _) = tokio::join!(
-            stdout.read_to_end(&mut answer),
-            stderr.read_to_end(&mut words)
-        );
-    };
-    // Writing ends with the reading: a machine may answer and never read on.
     {
         let mut write = std::pin::pin!(write);
-        let mut read = std::pin::pin!(read);
-        let mut writing = true;
+        let mut read = std::pin::pin!(stdout.read_to_end(&mut answer));
+        let mut listen = std::pin::pin!(stderr.read_to_end(&mut words));
+        let (mut writing, mut listening) = (true, true);
+        // All at the same time, and over with the answer: a machine may answer and never read on, or flood and never end.
         loop {
             tokio::select! {
-                () = &mut read => break,
+                _ = &mut read => break,
                 () = &mut write, if writing => writing = false,
+                _ = &mut listen, if listening => listening = false,
             }
+        }
+        if listening {
+            // Its last words come with the end of the answer, or not at all.
+            let _ = timeout(Duration::from_millis(500), listen).await;
         }
     }
     (answer, words)
