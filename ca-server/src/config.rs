@@ -54,6 +54,9 @@ pub struct Config {
     /// Addresses of reverse proxies whose `X-Forwarded-For` is believed (A8).
     #[serde(default)]
     pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// A file of breached passwords, SHA-1 ordered by hash, as "Have I Been Pwned" publishes it.
+    #[serde(default)]
+    pub breached_passwords: Option<PathBuf>,
     /// How long an invitation is valid, in seconds (default 24 h).
     #[serde(default = "default_invitation_secs")]
     pub invitation_secs: u64,
@@ -136,6 +139,7 @@ impl Config {
             sync: SyncConfig::default(),
             argon2: Argon2Config::default(),
             trusted_proxies: Vec::new(),
+            breached_passwords: None,
             invitation_secs: default_invitation_secs(),
         }
     }

@@ -1,15 +1,21 @@
 //! The certificate authority: the only place that signs.
 
+pub mod admin;
 pub mod auth;
 pub mod ca;
 pub mod cli;
 pub mod config;
 pub mod enrol;
+pub mod fleet;
 pub mod folder;
+pub mod http;
+pub mod init;
 pub mod issue;
 pub mod keys;
 pub mod ledger;
 pub mod records;
+pub mod revoke;
+pub mod serve;
 pub mod session;
 pub mod signer;
 pub mod store;

@@ -165,6 +165,8 @@ pub struct KrlRecord {
     pub covers: u64,
     /// The file, base64.
     pub krl: String,
+    /// SHA-256 of the file, hex.
+    pub krl_sha256: String,
     /// The parcel for machines, base64.
     pub parcel: String,
     /// Its SSHSIG, PEM.
@@ -253,9 +255,6 @@ pub struct CaRecord {
     pub next_grant: u64,
     /// The next revocation's number.
     pub next_revocation: u64,
-    /// Epochs of people who were removed: they go on from there when they come back (P9).
-    #[serde(default)]
-    pub version: u32,
 }
 
 /// A name that was given once (table `accounts`, keys `account NUL name`, `pool NUL name`, …); never given again (P9).
@@ -263,6 +262,12 @@ pub struct CaRecord {
 pub struct NameRecord {
     /// Who has it, or had it.
     pub holder: String,
+    /// The uid of a shared account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Is the account's home to be deleted where it is no longer wanted?
+    #[serde(default)]
+    pub purge: bool,
 }
 
 /// The policy as it stands in the store, with its index.

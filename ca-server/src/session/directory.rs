@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 
 use crate::{
     ca::{Ca, sha256_hex},
-    records::{Compiled, MachineStatus, fleet},
-    store::{Read, ReadError, Snapshot, TableGroup},
+    records::{Compiled, MachineStatus, NameRecord, fleet, name_key},
+    store::{KeyRange, Read, ReadError, Snapshot, Table, TableGroup},
 };
 
 /// An answer without certificates and session: the caller adds them. `known_tag` names the directory that the client
@@ -106,8 +106,18 @@ fn directory(
         machines,
         user_cas: vec![ca.keys.user_ca_text()],
         host_cas: vec![ca.keys.host_ca_text()],
-        revoked_hosts: Vec::new(),
+        revoked_hosts: removed_hosts(view)?,
     })
+}
+
+/// Host keys of machines that were removed: their certificates are valid for a while yet.
+fn removed_hosts(view: &Snapshot) -> Result<Vec<String>, ReadError> {
+    let range = KeyRange::prefix(name_key("removed-host", ""));
+    let removed = view.scan_json::<NameRecord>(Table::Accounts, &range, usize::MAX)?;
+    Ok(removed
+        .into_iter()
+        .map(|(_, record)| record.holder)
+        .collect())
 }
 
 /// The names under which people may reach a machine: its own, and its address.

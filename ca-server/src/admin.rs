@@ -1,0 +1,206 @@
+//! The admin commands: one function behind every door (P5), each change in one transaction with its ledger entry.
+
+pub mod change;
+pub mod door;
+mod employee;
+mod grant;
+mod look;
+mod machine;
+mod place;
+mod pool;
+mod revoke;
+mod team;
+
+use std::sync::Arc;
+
+use ca_api::{
+    ApiError, ErrorCode,
+    admin::{AdminEvent, AdminReply, AdminRequest},
+};
+use tokio::sync::mpsc;
+
+use crate::{ca::Ca, fleet::agent::SyncAgent, ledger::Actor};
+
+/// Carries out admin commands.
+pub struct Admin {
+    ca: Arc<Ca>,
+    agent: Arc<SyncAgent>,
+}
+
+/// Where progress goes.
+pub type Events = mpsc::Sender<AdminEvent>;
+
+impl Admin {
+    /// For this CA, speaking to machines through `agent`.
+    #[must_use]
+    pub fn new(ca: Arc<Ca>, agent: Arc<SyncAgent>) -> Self {
+        Self { ca, agent }
+    }
+
+    /// Carries out one command for `actor`, who was let in by the door.
+    ///
+    /// # Errors
+    /// What went wrong, for the admin.
+    pub async fn run(
+        &self,
+        actor: Actor,
+        request: AdminRequest,
+        events: &Events,
+    ) -> Result<AdminReply, ApiError> {
+        use AdminRequest as R;
+        let ca = &self.ca;
+        match request {
+            R::EmployeeAdd {
+                email,
+                account,
+                name,
+                pools,
+                teams,
+                admin,
+            } => {
+                let new = employee::New {
+                    email,
+                    account,
+                    name,
+                    pools,
+                    teams,
+                    admin,
+                };
+                employee::add(ca, actor, new).await
+            }
+            R::EmployeeList {} => look::employees(ca),
+            R::EmployeeShow { email } => look::employee(ca, &email),
+            R::EmployeeSet {
+                email,
+                name,
+                admin,
+                add_pools,
+                remove_pools,
+            } => {
+                let set = employee::Set {
+                    name,
+                    admin,
+                    add_pools,
+                    remove_pools,
+                };
+                employee::set(ca, actor, &email, set).await
+            }
+            R::EmployeeSuspend { email, reason } => {
+                self.end_employee(actor, &email, employee::End::Suspend, reason, events)
+                    .await
+            }
+            R::EmployeeResume { email } => employee::resume(ca, actor, &email).await,
+            R::EmployeeReset { email } => {
+                let reply = employee::reset(ca, actor, &email).await?;
+                // The old certificates are refused as soon as the machines have the new KRL.
+                ca.fleet_changed.notify_one();
+                Ok(reply)
+            }
+            R::EmployeeRemove { email, purge } => {
+                let end = employee::End::Remove { purge };
+                self.end_employee(actor, &email, end, String::new(), events)
+                    .await
+            }
+            R::PoolAdd {
+                pool,
+                title,
+                include,
+                employees,
+            } => pool::add(ca, actor, &pool, title, &include, &employees).await,
+            R::PoolList {} => look::pools(ca),
+            R::PoolShow { pool } => look::pool(ca, &pool),
+            R::PoolSet { pool, title } => pool::set(ca, actor, &pool, title).await,
+            R::PoolRemove { pool, force } => {
+                let how = if force {
+                    pool::Removal::Forced
+                } else {
+                    pool::Removal::Safe
+                };
+                pool::remove(ca, actor, &pool, how).await
+            }
+            R::PoolInclude { pool, inner } => pool::include(ca, actor, &pool, &inner).await,
+            R::PoolExclude { pool, inner } => pool::exclude(ca, actor, &pool, &inner).await,
+            R::TeamAdd { team, employees } => team::add(ca, actor, &team, &employees).await,
+            R::TeamJoin { team, employees } => team::join(ca, actor, &team, &employees).await,
+            R::TeamLeave { team, employees } => team::leave(ca, actor, &team, &employees).await,
+            R::TeamList {} => look::teams(ca),
+            R::TeamShow { team } => look::team(ca, &team),
+            R::TeamRemove { team } => team::remove(ca, actor, &team).await,
+            R::GrantAdd(spec) => grant::add(ca, actor, spec).await,
+            R::GrantList {} => look::grants(ca),
+            R::GrantRemove { id } => grant::remove(ca, actor, id).await,
+            R::MachineList {} => look::machines(ca),
+            R::MachineShow { machine } => look::machine(ca, &machine),
+            R::MachineMove { machine, pools } => machine::put(ca, actor, &machine, &pools).await,
+            R::MachineSet { machine, address } => machine::set(ca, actor, &machine, address).await,
+            R::MachineEnforce { machine, enforce } => {
+                machine::enforce(ca, actor, &machine, enforce).await
+            }
+            R::MachineRemove { machine } => machine::remove(ca, actor, &machine).await,
+            R::MachinePrepare(prepare) => machine::prepare(ca, actor, prepare).await,
+            R::MachineProbe {
+                machine,
+                public_key,
+            } => machine::probe(ca, actor, &machine, &public_key).await,
+            R::MachineConfirm {
+                machine,
+                generation,
+                krl_version,
+            } => {
+                self.confirm(actor, &machine, generation, krl_version, events)
+                    .await
+            }
+            R::KrlRevoke {
+                target,
+                keep_login,
+                reason,
+            } => self.revoke(actor, target, keep_login, reason, events).await,
+            R::KrlShow {} => look::krl(ca).await,
+            R::KrlExport {} => look::krl_file(ca).await,
+            R::KrlCheck { certificate } => look::krl_check(ca, &certificate).await,
+            R::KrlPush {} => self.krl_push(events).await,
+            R::Sync { machines, pool } => self.sync(&machines, pool.as_deref(), events).await,
+            R::Check {
+                machines,
+                pool,
+                repair,
+            } => {
+                let mend = if repair {
+                    place::Mend::Repair
+                } else {
+                    place::Mend::LookOnly
+                };
+                self.check(&machines, pool.as_deref(), mend, events).await
+            }
+            R::CertList { employee, live } => look::certificates(ca, employee.as_deref(), live),
+            R::CertShow { serial } => look::certificate(ca, serial),
+            R::AuditList { last, about } => look::ledger(ca, last, about.as_deref()),
+            R::AuditVerify { head } => look::verify(ca, head.as_deref()),
+            R::AuditExport {} => look::head(ca),
+        }
+    }
+}
+
+/// A name that an admin wrote, parsed.
+pub(crate) fn parse<N>(text: &str) -> Result<N, ApiError>
+where
+    N: std::str::FromStr<Err = policies::NameError>,
+{
+    text.parse()
+        .map_err(|error: policies::NameError| ApiError::new(ErrorCode::Invalid, error.to_string()))
+}
+
+/// Names, parsed.
+pub(crate) fn parse_all<N, C>(texts: &[String]) -> Result<C, ApiError>
+where
+    N: std::str::FromStr<Err = policies::NameError>,
+    C: FromIterator<N>,
+{
+    texts.iter().map(|text| parse(text)).collect()
+}
+
+/// No such thing.
+pub(crate) fn unknown(what: &str, name: impl std::fmt::Display, list: &str) -> ApiError {
+    ApiError::new(ErrorCode::NotFound, format!("there is no {what} {name}"))
+        .hint(format!("see `ca-server {list} list`"))
+}

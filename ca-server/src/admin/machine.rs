@@ -1,0 +1,563 @@
+//! Machines: prepared for bootstrap, proven, moved, enforced, removed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use ca_api::{
+    ApiError, ErrorCode,
+    admin::{AdminReply, MachinePrepare, MachinePrepared, ProbeCertificates},
+};
+use policies::{AccountName, Machine, MachineName, Policy, PoolName};
+use ssh_key::{HashAlg, PublicKey};
+
+use super::{
+    change::{ChangeError, Editing, policy_change, store_error},
+    look, parse, parse_all,
+    pool::known,
+    unknown,
+};
+use crate::{
+    ca::{Ca, unix_ms},
+    fleet::wanted::{self, Sources},
+    issue::probe::{NOWHERE_POOL, Own, PROBE_ACCOUNT, PROBE_POOL, REVOKED_KEY_ID, issue_own},
+    ledger::{Actor, Event},
+    records::{Compiled, FleetRecord, MachineStatus, NameRecord, SeenRecord, name_key},
+    revoke::krl,
+    session::directory::host_names,
+    store::{Read, ReadError, Table},
+};
+
+/// How long a host certificate lives, in seconds; the keeper renews it at half of that.
+pub const HOST_CERTIFICATE_SECS: u64 = 90 * 24 * 3600;
+
+fn unavailable(error: impl std::fmt::Display) -> ApiError {
+    tracing::error!(%error, "a machine could not be prepared");
+    ApiError::new(ErrorCode::Unavailable, error.to_string())
+}
+
+/// A machine's record.
+pub fn record(ca: &Ca, machine: &MachineName) -> Result<Option<FleetRecord>, ApiError> {
+    ca.db
+        .read(|view| view.get_json(Table::Fleet, machine.as_str().as_bytes()))
+        .map_err(|error: ReadError| store_error(&error.into()))
+}
+
+/// What was asked for, parsed.
+struct Wanted {
+    name: MachineName,
+    pools: BTreeSet<PoolName>,
+    host_key: PublicKey,
+    adopt: BTreeSet<AccountName>,
+    request: MachinePrepare,
+}
+
+fn parse_prepare(request: MachinePrepare) -> Result<Wanted, ApiError> {
+    let host_key = PublicKey::from_openssh(&request.host_key)
+        .map_err(|_| ApiError::new(ErrorCode::Invalid, "the host key cannot be read"))?;
+    let _: AccountName = parse(&request.admin_account)?;
+    if wanted::version(&request.sshd_version).is_none() {
+        let what = format!("{:?} is not a version of OpenSSH", request.sshd_version);
+        return Err(ApiError::new(ErrorCode::Invalid, what));
+    }
+    Ok(Wanted {
+        name: parse(&request.machine)?,
+        pools: parse_all(&request.pools)?,
+        adopt: parse_all(&request.adopt)?,
+        host_key,
+        request,
+    })
+}
+
+pub async fn prepare(
+    ca: &Arc<Ca>,
+    actor: Actor,
+    request: MachinePrepare,
+) -> Result<AdminReply, ApiError> {
+    let wanted = parse_prepare(request)?;
+    let old = record(ca, &wanted.name)?;
+    if let Some(old) = &old {
+        check_host_key(old, &wanted)?;
+    }
+    let krl = krl::current(ca).await.map_err(unavailable)?;
+    let (certificate, until) = if wanted.request.dry_run {
+        old.as_ref().map_or_else(Default::default, |old| {
+            (
+                old.host_certificate.clone(),
+                old.host_certificate_until_unix,
+            )
+        })
+    } else {
+        host_certificate(ca, &actor, old.as_ref(), &wanted).await?
+    };
+    let fresh = fresh_record(old, &wanted, certificate, until);
+    let name = wanted.name.clone();
+    let (record, compiled) = if wanted.request.dry_run {
+        dry_run(ca, &wanted, fresh)?
+    } else {
+        let shared = Arc::clone(ca);
+        policy_change(ca, actor, move |policy, editing| {
+            place(policy, &wanted)?;
+            let mut record = fresh.clone();
+            let compiled = compile(policy);
+            refresh(&shared, &wanted.name, &mut record, &compiled, editing)?;
+            let key = name_key("removed-host", wanted.name.as_str());
+            editing.txn.delete(Table::Accounts, key);
+            editing.record(&Event::MachinePrepared {
+                machine: wanted.name.clone(),
+                address: format!("{}:{}", wanted.request.address, wanted.request.port),
+                pools: policy.machines[&wanted.name].pools.clone(),
+                host_key: wanted.host_key.fingerprint(HashAlg::Sha256).to_string(),
+            });
+            Ok((record, compiled))
+        })
+        .await?
+    };
+    let accounts = policies::accounts_on(&compiled.index, &name, ca.clock.now());
+    Ok(AdminReply::MachinePrepared(MachinePrepared {
+        generation: record.generation,
+        bundle: record.bundle,
+        bundle_signature: record.bundle_signature,
+        krl: krl.parcel,
+        krl_signature: krl.signature,
+        krl_version: krl.version,
+        fleet_keys: vec![text(ca.keys.fleet.public_key())],
+        host_cas: vec![ca.keys.host_ca_text()],
+        who: look::who(&compiled, &name, ca.clock.now()),
+        sample_account: accounts
+            .iter()
+            .find(|(_, account)| !account.system_account)
+            .map(|(name, _)| name.to_string()),
+    }))
+}
+
+fn text(key: &PublicKey) -> String {
+    key.to_openssh().expect("a key in memory has a text form")
+}
+
+/// A known machine with another host key is either rebuilt, and an admin says so, or somebody else (H7).
+fn check_host_key(old: &FleetRecord, wanted: &Wanted) -> Result<(), ApiError> {
+    let same = PublicKey::from_openssh(&old.host_key)
+        .is_ok_and(|key| key.key_data() == wanted.host_key.key_data());
+    if same || wanted.request.rebuilt {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        ErrorCode::Conflict,
+        format!(
+            "{} is known with another host key: was it rebuilt, or is this another machine?",
+            wanted.name
+        ),
+    )
+    .hint("if it was rebuilt, say so with --resync; nothing was changed"))
+}
+
+/// The certificate it has, while that is good for a long time yet, or a new one.
+async fn host_certificate(
+    ca: &Arc<Ca>,
+    actor: &Actor,
+    old: Option<&FleetRecord>,
+    wanted: &Wanted,
+) -> Result<(String, i64), ApiError> {
+    let now = ca.clock.now().unix_timestamp();
+    let half = i64::try_from(HOST_CERTIFICATE_SECS / 2).unwrap_or(i64::MAX);
+    if let Some(old) = old {
+        let same_key = PublicKey::from_openssh(&old.host_key)
+            .is_ok_and(|key| key.key_data() == wanted.host_key.key_data());
+        let same_names = old.address == wanted.request.address;
+        if same_key && same_names && old.host_certificate_until_unix > now + half {
+            return Ok((
+                old.host_certificate.clone(),
+                old.host_certificate_until_unix,
+            ));
+        }
+    }
+    new_host_certificate(
+        ca,
+        actor.clone(),
+        &wanted.name,
+        &wanted.request.address,
+        &wanted.host_key,
+    )
+    .await
+}
+
+/// A new host certificate, and when it ends.
+pub async fn new_host_certificate(
+    ca: &Arc<Ca>,
+    actor: Actor,
+    machine: &MachineName,
+    address: &str,
+    host_key: &PublicKey,
+) -> Result<(String, i64), ApiError> {
+    let own = Own::Host {
+        subject: host_key,
+        machine,
+        names: host_names(machine, address),
+        lifetime_secs: HOST_CERTIFICATE_SECS,
+    };
+    let until = ca.clock.now().unix_timestamp() + i64::try_from(HOST_CERTIFICATE_SECS).unwrap_or(0);
+    let certificate = issue_own(ca, own, actor).await.map_err(unavailable)?;
+    Ok((certificate, until))
+}
+
+fn fresh_record(
+    old: Option<FleetRecord>,
+    wanted: &Wanted,
+    certificate: String,
+    until: i64,
+) -> FleetRecord {
+    let request = &wanted.request;
+    let base = old.unwrap_or_else(|| FleetRecord {
+        address: String::new(),
+        port: 0,
+        host_key: String::new(),
+        host_certificate: String::new(),
+        host_certificate_until_unix: 0,
+        status: MachineStatus::Preparing,
+        admin_account: String::new(),
+        admin_key: None,
+        adopt: BTreeSet::new(),
+        observed: true,
+        sshd_version: String::new(),
+        facts: String::new(),
+        generation: 0,
+        content_sha256: String::new(),
+        bundle: String::new(),
+        bundle_signature: String::new(),
+        issued_unix: 0,
+        made: BTreeSet::new(),
+    });
+    FleetRecord {
+        address: request.address.clone(),
+        port: request.port,
+        host_key: text(&wanted.host_key),
+        host_certificate: certificate,
+        host_certificate_until_unix: until,
+        admin_account: request.admin_account.clone(),
+        admin_key: request.admin_key.clone().or(base.admin_key),
+        adopt: base.adopt.union(&wanted.adopt).cloned().collect(),
+        sshd_version: request.sshd_version.clone(),
+        facts: request.facts.clone(),
+        ..base
+    }
+}
+
+/// Puts the machine into its pools.
+fn place(policy: &mut Policy, wanted: &Wanted) -> Result<(), ApiError> {
+    for pool in &wanted.pools {
+        known(policy, pool)?;
+    }
+    let entry = policy.machines.entry(wanted.name.clone()).or_default();
+    if !wanted.pools.is_empty() {
+        entry.pools.clone_from(&wanted.pools);
+    }
+    if entry.pools.is_empty() {
+        return Err(ApiError::new(
+            ErrorCode::Invalid,
+            format!("{} would be in no pool", wanted.name),
+        )
+        .hint("name at least one with --pool; `ca-server pool list` shows them"));
+    }
+    Ok(())
+}
+
+fn compile(policy: &Policy) -> Compiled {
+    Compiled {
+        policy: policy.clone(),
+        index: policies::Index::new(policy),
+    }
+}
+
+/// Renders what is wanted under this policy and stores it.
+fn refresh(
+    ca: &Ca,
+    machine: &MachineName,
+    record: &mut FleetRecord,
+    compiled: &Compiled,
+    editing: &mut Editing<'_, '_>,
+) -> Result<(), ChangeError> {
+    let changed = {
+        let txn = &*editing.txn;
+        let account = |name: &AccountName| wanted::account_name(txn, name).ok().flatten();
+        let sources = Sources {
+            compiled,
+            account: &account,
+            now: editing.now,
+        };
+        wanted::refresh(ca, machine, record, &sources).map_err(unavailable)?
+    };
+    editing
+        .txn
+        .put_json(Table::Fleet, machine.as_str().as_bytes(), record);
+    if changed {
+        editing.record(&Event::BundleBuilt {
+            machine: machine.clone(),
+            generation: record.generation,
+            sha256: record.content_sha256.clone(),
+        });
+    }
+    Ok(())
+}
+
+fn dry_run(
+    ca: &Ca,
+    wanted: &Wanted,
+    mut record: FleetRecord,
+) -> Result<(FleetRecord, Compiled), ApiError> {
+    let view = ca
+        .db
+        .snapshot()
+        .map_err(|error| store_error(&error.into()))?;
+    let mut policy = crate::records::policy(&view).map_err(|error| store_error(&error.into()))?;
+    place(&mut policy, wanted)?;
+    let compiled = compile(&policy);
+    let account = |name: &AccountName| wanted::account_name(&view, name).ok().flatten();
+    let sources = Sources {
+        compiled: &compiled,
+        account: &account,
+        now: ca.clock.now(),
+    };
+    wanted::refresh(ca, &wanted.name, &mut record, &sources).map_err(unavailable)?;
+    Ok((record, compiled))
+}
+
+pub async fn probe(
+    ca: &Arc<Ca>,
+    actor: Actor,
+    machine: &str,
+    public_key: &str,
+) -> Result<AdminReply, ApiError> {
+    let machine: MachineName = parse(machine)?;
+    record(ca, &machine)?.ok_or_else(|| unknown("machine", &machine, "machine"))?;
+    let subject = PublicKey::from_openssh(public_key)
+        .map_err(|_| ApiError::new(ErrorCode::Invalid, "the probe's public key cannot be read"))?;
+    let label = format!("probe/{machine}");
+    let mut issued = Vec::with_capacity(3);
+    for (pool, key_id) in [
+        (PROBE_POOL, label.as_str()),
+        (NOWHERE_POOL, label.as_str()),
+        (PROBE_POOL, REVOKED_KEY_ID),
+    ] {
+        let own = Own::Probe {
+            subject: &subject,
+            pool,
+            key_id,
+        };
+        let certificate = issue_own(ca, own, actor.clone())
+            .await
+            .map_err(|error| ApiError::new(ErrorCode::Invalid, error.to_string()))?;
+        issued.push(certificate);
+    }
+    let mut issued = issued.into_iter();
+    let mut next = || issued.next().expect("three were issued");
+    Ok(AdminReply::ProbeCertificates(ProbeCertificates {
+        account: PROBE_ACCOUNT.to_owned(),
+        good: next(),
+        other_pool: next(),
+        revoked: next(),
+    }))
+}
+
+/// Changes a machine's record in one transaction.
+pub async fn edit<F>(
+    ca: &Arc<Ca>,
+    actor: Actor,
+    machine: &str,
+    change: F,
+) -> Result<AdminReply, ApiError>
+where
+    F: Fn(&mut Policy, &mut FleetRecord) -> Result<Event, ApiError> + Send + 'static,
+{
+    let machine: MachineName = parse(machine)?;
+    let (shared, name) = (Arc::clone(ca), machine.clone());
+    policy_change(ca, actor, move |policy, editing| {
+        let key = name.as_str().as_bytes();
+        let mut record: FleetRecord = editing
+            .txn
+            .get_json(Table::Fleet, key)?
+            .ok_or_else(|| unknown("machine", &name, "machine"))?;
+        let event = change(policy, &mut record)?;
+        let compiled = compile(policy);
+        refresh(&shared, &name, &mut record, &compiled, editing)?;
+        editing.record(&event);
+        Ok(())
+    })
+    .await?;
+    look::machine(ca, machine.as_str())
+}
+
+/// `machine move`.
+pub async fn put(
+    ca: &Arc<Ca>,
+    actor: Actor,
+    machine: &str,
+    pools: &[String],
+) -> Result<AdminReply, ApiError> {
+    let name: MachineName = parse(machine)?;
+    let pools: BTreeSet<PoolName> = parse_all(pools)?;
+    if pools.is_empty() {
+        return Err(ApiError::new(
+            ErrorCode::Invalid,
+            "a machine is in at least one pool",
+        ));
+    }
+    edit(ca, actor, machine, move |policy, _| {
+        for pool in &pools {
+            known(policy, pool)?;
+        }
+        let entry = Machine {
+            pools: pools.clone(),
+        };
+        policy.machines.insert(name.clone(), entry);
+        Ok(Event::MachineMoved {
+            machine: name.clone(),
+            pools: pools.clone(),
+        })
+    })
+    .await
+}
+
+pub async fn set(
+    ca: &Arc<Ca>,
+    actor: Actor,
+    machine: &str,
+    address: Option<String>,
+) -> Result<AdminReply, ApiError> {
+    let name: MachineName = parse(machine)?;
+    let place = address.as_deref().map(parse_address).transpose()?;
+    let old = record(ca, &name)?.ok_or_else(|| unknown("machine", &name, "machine"))?;
+    let renewed = match &place {
+        Some((address, _)) if *address != old.address => {
+            let key = PublicKey::from_openssh(&old.host_key).map_err(unavailable)?;
+            Some(new_host_certificate(ca, actor.clone(), &name, address, &key).await?)
+        }
+        _ => None,
+    };
+    edit(ca, actor, machine, move |_, record| {
+        let mut changes = BTreeMap::new();
+        if let Some((address, port)) = &place {
+            record.address.clone_from(address);
+            record.port = *port;
+            changes.insert("address".to_owned(), format!("{address}:{port}"));
+        }
+        if let Some((certificate, until)) = &renewed {
+            record.host_certificate.clone_from(certificate);
+            record.host_certificate_until_unix = *until;
+        }
+        Ok(Event::MachineChanged {
+            machine: name.clone(),
+            changes,
+        })
+    })
+    .await
+}
+
+/// `HOST`, `HOST:PORT`, `[IPv6]:PORT` or a bare IPv6 address.
+fn parse_address(text: &str) -> Result<(String, u16), ApiError> {
+    let wrong = || {
+        ApiError::new(
+            ErrorCode::Invalid,
+            format!("{text:?} is not an address: expected HOST or HOST:PORT"),
+        )
+    };
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, port) = rest.split_once(']').ok_or_else(wrong)?;
+        (host, port.strip_prefix(':'))
+    } else if text.matches(':').count() > 1 {
+        (text, None)
+    } else {
+        match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        }
+    };
+    let known = host.parse::<std::net::IpAddr>().is_ok() || host.parse::<MachineName>().is_ok();
+    let port = port.map_or(Ok(22), str::parse).map_err(|_| wrong())?;
+    (known && port > 0)
+        .then(|| (host.to_owned(), port))
+        .ok_or_else(wrong)
+}
+
+pub async fn enforce(
+    ca: &Arc<Ca>,
+    actor: Actor,
+    machine: &str,
+    enforce: bool,
+) -> Result<AdminReply, ApiError> {
+    let name: MachineName = parse(machine)?;
+    edit(ca, actor, machine, move |_, record| {
+        record.observed = !enforce;
+        Ok(Event::MachineChanged {
+            machine: name.clone(),
+            changes: BTreeMap::from([("enforced".to_owned(), enforce.to_string())]),
+        })
+    })
+    .await
+}
+
+pub async fn remove(ca: &Arc<Ca>, actor: Actor, machine: &str) -> Result<AdminReply, ApiError> {
+    let machine: MachineName = parse(machine)?;
+    let name = machine.clone();
+    policy_change(ca, actor, move |policy, editing| {
+        let key = name.as_str().as_bytes();
+        let record: FleetRecord = editing
+            .txn
+            .get_json(Table::Fleet, key)?
+            .ok_or_else(|| unknown("machine", &name, "machine"))?;
+        policy.machines.remove(&name);
+        editing.txn.delete(Table::Fleet, key);
+        editing.txn.unrecorded().delete(Table::Seen, key);
+        // Its host key is named in employees' known_hosts as revoked: its certificate is still valid for a while.
+        let removed = NameRecord {
+            holder: record.host_key,
+            uid: None,
+            purge: false,
+        };
+        editing.txn.put_json(
+            Table::Accounts,
+            name_key("removed-host", name.as_str()),
+            &removed,
+        );
+        editing.record(&Event::MachineRemoved {
+            machine: name.clone(),
+        });
+        Ok(())
+    })
+    .await?;
+    Ok(AdminReply::Text(format!(
+        "{machine} is forgotten: nobody gets certificates for it, and employees' ssh refuses its host key after their next renewal"
+    )))
+}
+
+/// Stores that a machine was proven.
+pub async fn managed(
+    ca: &Arc<Ca>,
+    actor: Actor,
+    machine: &MachineName,
+    seen: SeenRecord,
+) -> Result<(), ApiError> {
+    let (name, at) = (machine.clone(), unix_ms(ca.clock.now()));
+    ca.db
+        .write_async(move |txn| {
+            let key = name.as_str().as_bytes();
+            let mut record: FleetRecord = txn
+                .get_json(Table::Fleet, key)?
+                .ok_or_else(|| unknown("machine", &name, "machine"))?;
+            record.status = MachineStatus::Managed;
+            txn.put_json(Table::Fleet, key, &record);
+            txn.unrecorded().put_json(Table::Seen, key, &seen);
+            txn.record(
+                at,
+                &actor,
+                &Event::MachineConfirmed {
+                    machine: name.clone(),
+                    generation: record.generation,
+                },
+            );
+            Ok::<_, ChangeError>(())
+        })
+        .await
+        .map_err(super::change::api_error)
+}

@@ -1,0 +1,306 @@
+//! Revocation as an admin sees it: durable first, then delivered while they watch, then what is proven.
+
+use ca_api::{
+    ApiError, ErrorCode,
+    admin::{AdminEvent, AdminReply, Revocation, RevokeTarget},
+};
+use policies::{Email, Status};
+
+use super::{
+    Admin, Events,
+    change::{ChangeError, api_error, policy_change, store_error},
+    employee::{self, End},
+    parse, unknown,
+};
+use crate::{
+    ca::unix_ms,
+    fleet::{
+        deliver::Lanes,
+        keeper::{Push, managed, push},
+    },
+    ledger::{Actor, Event, RevokedWhat},
+    records::{CertificateRecord, LIMITS, Revoked, live_certificates, open_sessions},
+    revoke::{self, Because, GRACE_SECS, krl},
+    store::{Read, Table},
+};
+
+/// What a decision to revoke came to, before it is delivered.
+struct Decided {
+    what: String,
+    live: usize,
+    last_expiry_unix: Option<i64>,
+    sessions_ended: usize,
+    login_closed: bool,
+}
+
+impl Admin {
+    /// `krl revoke`.
+    pub(super) async fn revoke(
+        &self,
+        actor: Actor,
+        target: RevokeTarget,
+        keep_login: bool,
+        reason: String,
+        events: &Events,
+    ) -> Result<AdminReply, ApiError> {
+        let decided = match target {
+            RevokeTarget::Employee(email) => {
+                self.revoke_employee(actor, &email, keep_login, reason)
+                    .await?
+            }
+            RevokeTarget::Serial(serial) => self.revoke_serial(actor, serial, reason).await?,
+            RevokeTarget::Key(fingerprint) => self.revoke_key(actor, fingerprint, reason).await?,
+        };
+        self.publish(decided, events).await
+    }
+
+    /// `employee suspend` and `employee remove`: the same proof as a revocation.
+    pub(super) async fn end_employee(
+        &self,
+        actor: Actor,
+        email: &str,
+        end: End,
+        reason: String,
+        events: &Events,
+    ) -> Result<AdminReply, ApiError> {
+        let email: Email = parse(email)?;
+        let held = self.held(&email)?;
+        let ended = employee::end(&self.ca, actor, &email, end, reason).await?;
+        let word = match end {
+            End::Suspend => "suspended",
+            End::Remove { .. } => "removed",
+        };
+        let decided = Decided {
+            what: format!("{email} is {word}; key id {email}/{}", ended.old_epoch),
+            sessions_ended: ended.sessions,
+            login_closed: true,
+            ..held
+        };
+        self.publish(decided, events).await
+    }
+
+    /// What a person holds now.
+    fn held(&self, email: &Email) -> Result<Decided, ApiError> {
+        let now = self.ca.clock.now().unix_timestamp();
+        let (live, sessions) = self
+            .ca
+            .db
+            .read(|view| {
+                Ok((
+                    live_certificates(view, email, now)?,
+                    open_sessions(view, email, now)?.len(),
+                ))
+            })
+            .map_err(|error: crate::store::ReadError| store_error(&error.into()))?;
+        Ok(Decided {
+            what: String::new(),
+            live: live.len(),
+            last_expiry_unix: live.iter().map(|(_, record)| end_of(record)).max(),
+            sessions_ended: sessions,
+            login_closed: false,
+        })
+    }
+
+    async fn revoke_employee(
+        &self,
+        actor: Actor,
+        email: &str,
+        keep_login: bool,
+        reason: String,
+    ) -> Result<Decided, ApiError> {
+        let email: Email = parse(email)?;
+        let held = self.held(&email)?;
+        let who = email.clone();
+        let (ended, closed) = policy_change(&self.ca, actor, move |policy, editing| {
+            let because = editing.because(policy, &reason);
+            let employee = policy
+                .employees
+                .get_mut(&who)
+                .ok_or_else(|| unknown("employee", &who, "employee"))?;
+            let ended = revoke::employee(editing.txn, employee, &because, keep_login)?;
+            if !keep_login && matches!(employee.status, Status::Active | Status::Invited) {
+                employee.status = Status::Suspended;
+                editing.record(&Event::EmployeeSuspended {
+                    email: who.clone(),
+                    epoch: employee.epoch,
+                    reason: reason.clone(),
+                });
+            }
+            Ok((ended, employee.status != Status::Active))
+        })
+        .await?;
+        Ok(Decided {
+            what: format!("{email} (key id {email}/{})", ended.old_epoch),
+            sessions_ended: ended.sessions,
+            login_closed: closed,
+            ..held
+        })
+    }
+
+    async fn revoke_serial(
+        &self,
+        actor: Actor,
+        serial: u64,
+        reason: String,
+    ) -> Result<Decided, ApiError> {
+        let record: Option<CertificateRecord> = self
+            .ca
+            .db
+            .read(|view| view.get_json(Table::Certificates, &serial.to_be_bytes()))
+            .map_err(|error: crate::store::ReadError| store_error(&error.into()))?;
+        let record = record.ok_or_else(|| unknown("certificate with serial", serial, "cert"))?;
+        let ca_key = record.ca.clone();
+        let what = Revoked::Serial { ca: ca_key, serial };
+        self.add_entry(
+            actor,
+            what,
+            RevokedWhat::Serials {
+                serials: vec![serial],
+            },
+            reason,
+        )
+        .await?;
+        let live = record.is_live(self.ca.clock.now().unix_timestamp());
+        Ok(Decided {
+            what: format!("serial {serial} ({})", record.key_id),
+            live: usize::from(live),
+            last_expiry_unix: live.then(|| end_of(&record)),
+            sessions_ended: 0,
+            login_closed: false,
+        })
+    }
+
+    async fn revoke_key(
+        &self,
+        actor: Actor,
+        fingerprint: String,
+        reason: String,
+    ) -> Result<Decided, ApiError> {
+        let parsed: ssh_key::Fingerprint = fingerprint.parse().map_err(|_| {
+            ApiError::new(
+                ErrorCode::Invalid,
+                format!("{fingerprint:?} is not a fingerprint"),
+            )
+            .hint("write it as `ssh-keygen -l` prints it: SHA256:…")
+        })?;
+        if !parsed.is_sha256() {
+            return Err(ApiError::new(
+                ErrorCode::Invalid,
+                "only SHA256: fingerprints can be revoked",
+            ));
+        }
+        let own = [
+            self.ca.keys.user_ca.public_key(),
+            self.ca.keys.sync.public_key().key_data(),
+        ];
+        if own
+            .iter()
+            .any(|key| key.fingerprint(ssh_key::HashAlg::Sha256) == parsed)
+        {
+            return Err(ApiError::new(
+                ErrorCode::Conflict,
+                "this is one of the CA's own keys: revoking it like this would lock everybody out",
+            ));
+        }
+        let fingerprint = parsed.to_string();
+        let what = Revoked::Key(fingerprint.clone());
+        let in_ledger = RevokedWhat::Key {
+            fingerprint: fingerprint.clone(),
+        };
+        self.add_entry(actor, what, in_ledger, reason).await?;
+        Ok(Decided {
+            what: format!("key {fingerprint}"),
+            live: 0,
+            last_expiry_unix: None,
+            sessions_ended: 0,
+            login_closed: false,
+        })
+    }
+
+    async fn add_entry(
+        &self,
+        actor: Actor,
+        what: Revoked,
+        in_ledger: RevokedWhat,
+        reason: String,
+    ) -> Result<(), ApiError> {
+        let at = unix_ms(self.ca.clock.now());
+        self.ca
+            .db
+            .write_async(move |txn| {
+                let limits: policies::Limits =
+                    txn.get_json(Table::Limits, LIMITS)?.unwrap_or_default();
+                let because = Because {
+                    actor: actor.clone(),
+                    at_unix_ms: at,
+                    reason: reason.clone(),
+                    keep_secs: limits.ceiling_secs + GRACE_SECS,
+                };
+                revoke::add(txn, what.clone(), &because)?;
+                txn.record(
+                    at,
+                    &actor,
+                    &Event::Revoked {
+                        what: in_ledger.clone(),
+                        entries: vec![what.describe()],
+                        reason: reason.clone(),
+                        keep_login: true,
+                    },
+                );
+                Ok::<_, ChangeError>(())
+            })
+            .await
+            .map_err(api_error)
+    }
+
+    /// `krl push`.
+    pub(super) async fn krl_push(&self, events: &Events) -> Result<AdminReply, ApiError> {
+        let nothing_new = Decided {
+            what: String::new(),
+            live: 0,
+            last_expiry_unix: None,
+            sessions_ended: 0,
+            login_closed: false,
+        };
+        self.publish(nothing_new, events).await
+    }
+
+    /// Builds the KRL that carries the decision and brings it to every machine; the answer is what is proven.
+    async fn publish(&self, decided: Decided, events: &Events) -> Result<AdminReply, ApiError> {
+        let note = |text: String| AdminEvent::Note { text };
+        if !decided.what.is_empty() {
+            let text = format!("revoked, durably: {}", decided.what);
+            drop(events.send(note(text)).await);
+        }
+        let krl = krl::current(&self.ca).await.map_err(|error| {
+            tracing::error!(%error, "the KRL could not be built");
+            ApiError::new(
+                ErrorCode::Unavailable,
+                format!("the decision is durable, but {error}"),
+            )
+            .hint("login and renewal are refused already; mend this and run `ca-server krl push`")
+        })?;
+        let machines = managed(&self.ca).map_err(|error| store_error(&error.into()))?;
+        let what = Push {
+            machines,
+            lanes: Lanes::Krl,
+            exposed_until_unix: decided.last_expiry_unix,
+        };
+        let deliveries = push(&self.ca, &self.agent, &krl, what, Some(events)).await;
+        // Whoever was not reached is tried again by the keeper.
+        self.ca.fleet_changed.notify_one();
+        Ok(AdminReply::Revoked(Revocation {
+            what: decided.what,
+            krl_version: krl.version,
+            live_certificates: decided.live,
+            last_expiry_unix: decided.last_expiry_unix,
+            sessions_ended: decided.sessions_ended,
+            login_closed: decided.login_closed,
+            machines: deliveries,
+        }))
+    }
+}
+
+fn end_of(record: &CertificateRecord) -> i64 {
+    i64::try_from(record.valid_before_unix).unwrap_or(i64::MAX)
+}

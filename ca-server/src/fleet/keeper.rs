@@ -1,0 +1,232 @@
+//! Keeps every machine at what the CA wants: pushes after a change, tries again what failed, revocations first.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ca_api::admin::{AdminEvent, DeliveryOutcome, MachineDelivery};
+use policies::MachineName;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+};
+
+use super::{
+    agent::SyncAgent,
+    deliver::{Attempt, Lanes, deliver, seen},
+    wanted,
+};
+use crate::{
+    ca::{Ca, unix_ms},
+    ledger::{Actor, Event},
+    records::{FleetRecord, KrlRecord, MachineStatus, fleet},
+    revoke::krl,
+    store::{ReadError, Table},
+};
+
+/// How often machines are looked at when nothing changed.
+const ROUND: Duration = Duration::from_secs(60);
+
+/// The longest pause after failures.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+
+/// A push to many machines.
+pub struct Push {
+    /// To these.
+    pub machines: Vec<(MachineName, FleetRecord)>,
+    /// What to bring.
+    pub lanes: Lanes,
+    /// Until when a revoked certificate would still work on a machine that is not reached.
+    pub exposed_until_unix: Option<i64>,
+}
+
+/// Machines that the server keeps, by name.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn managed(ca: &Ca) -> Result<Vec<(MachineName, FleetRecord)>, ReadError> {
+    let all = ca.db.read(|view| fleet(view))?;
+    Ok(all
+        .into_iter()
+        .filter(|(_, record)| record.status == MachineStatus::Managed)
+        .collect())
+}
+
+/// Brings the KRL (and bundles) to machines, many at once, each on its own: a slow or dead one delays no other (R7).
+/// Sends a line for each as it is done.
+pub async fn push(
+    ca: &Arc<Ca>,
+    agent: &Arc<SyncAgent>,
+    krl: &KrlRecord,
+    push: Push,
+    events: Option<&mpsc::Sender<AdminEvent>>,
+) -> Vec<MachineDelivery> {
+    let turns = Arc::new(Semaphore::new(ca.config.sync.parallel));
+    let krl = Arc::new(krl.clone());
+    let total = push.machines.len();
+    let mut running = JoinSet::new();
+    for (name, record) in push.machines {
+        let (ca, agent, krl, turns) = (
+            Arc::clone(ca),
+            Arc::clone(agent),
+            Arc::clone(&krl),
+            Arc::clone(&turns),
+        );
+        let (lanes, exposed) = (push.lanes, push.exposed_until_unix);
+        running.spawn(async move {
+            let _turn = turns.acquire().await;
+            let attempt = deliver(&ca, &agent, &name, &record, &krl, lanes, exposed).await;
+            note(&ca, &name, &attempt).await;
+            attempt.delivery
+        });
+    }
+    let mut deliveries = Vec::with_capacity(total);
+    while let Some(done) = running.join_next().await {
+        let Ok(delivery) = done else {
+            tracing::error!("a delivery ended without a result");
+            continue;
+        };
+        if let Some(events) = events {
+            let event = AdminEvent::Machine {
+                done: deliveries.len() + 1,
+                total,
+                state: delivery.clone(),
+            };
+            // Whoever asked may be gone: the push goes on.
+            drop(events.send(event).await);
+        }
+        deliveries.push(delivery);
+    }
+    deliveries.sort_by(|a, b| a.machine.cmp(&b.machine));
+    deliveries
+}
+
+/// Stores what was heard; a change for the better or worse goes into the ledger.
+async fn note(ca: &Ca, machine: &MachineName, attempt: &Attempt) {
+    let before = seen(ca, machine).unwrap_or_default();
+    let (at, name, now) = (
+        unix_ms(ca.clock.now()),
+        machine.clone(),
+        attempt.seen.clone(),
+    );
+    let event = match &attempt.delivery.outcome {
+        DeliveryOutcome::Proven { krl_version, .. } if before.krl_version != *krl_version => {
+            Some(Event::KrlProven {
+                machine: machine.clone(),
+                version: *krl_version,
+            })
+        }
+        DeliveryOutcome::Proven { generation, .. } if before.generation != *generation => {
+            Some(Event::MachineSynced {
+                machine: machine.clone(),
+                generation: *generation,
+            })
+        }
+        DeliveryOutcome::NotReached { reason, .. } if before.trouble != *reason => {
+            Some(Event::MachineUnreachable {
+                machine: machine.clone(),
+                reason: reason.clone(),
+            })
+        }
+        DeliveryOutcome::Proven { .. } | DeliveryOutcome::NotReached { .. } => None,
+    };
+    let stored = ca
+        .db
+        .write_async(move |txn| {
+            txn.unrecorded()
+                .put_json(Table::Seen, name.as_str().as_bytes(), &now);
+            if let Some(event) = &event {
+                txn.record(at, &Actor::Server, event);
+            }
+            Ok::<_, ReadError>(())
+        })
+        .await;
+    if let Err(error) = stored {
+        tracing::error!(%machine, %error, "what was heard of the machine could not be stored");
+    }
+}
+
+/// Keeps the machines until `stop` says so.
+pub async fn keep(
+    ca: Arc<Ca>,
+    agent: Arc<SyncAgent>,
+    mut stop: tokio::sync::watch::Receiver<bool>,
+) {
+    let mut pauses: BTreeMap<MachineName, (u32, Instant)> = BTreeMap::new();
+    loop {
+        if let Err(error) = round(&ca, &agent, &mut pauses).await {
+            tracing::error!(%error, "machines could not be brought up to date");
+        }
+        tokio::select! {
+            () = ca.fleet_changed.notified() => {}
+            () = tokio::time::sleep(ROUND) => {}
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+/// A round failed as a whole.
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error(transparent)]
+    Wanted(#[from] wanted::WantedError),
+    #[error(transparent)]
+    Krl(#[from] krl::KrlError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+async fn round(
+    ca: &Arc<Ca>,
+    agent: &Arc<SyncAgent>,
+    pauses: &mut BTreeMap<MachineName, (u32, Instant)>,
+) -> Result<(), RoundError> {
+    let krl = krl::current(ca).await?;
+    // A bundle that cannot be made must not keep a revocation from its machine (R10).
+    if let Err(error) = wanted::refresh_all(ca).await {
+        tracing::error!(%error, "bundles could not be brought up to date");
+    }
+    let mut behind = (Vec::new(), Vec::new());
+    for (name, record) in managed(ca)? {
+        if pauses
+            .get(&name)
+            .is_some_and(|(_, until)| Instant::now() < *until)
+        {
+            continue;
+        }
+        let seen = seen(ca, &name)?;
+        if seen.generation != record.generation {
+            behind.1.push((name, record));
+        } else if seen.krl_version != krl.version {
+            behind.0.push((name, record));
+        }
+    }
+    for (machines, lanes) in [(behind.0, Lanes::Krl), (behind.1, Lanes::Both)] {
+        if machines.is_empty() {
+            continue;
+        }
+        let pushed = Push {
+            machines,
+            lanes,
+            exposed_until_unix: None,
+        };
+        for delivery in push(ca, agent, &krl, pushed, None).await {
+            let Ok(name) = delivery.machine.parse::<MachineName>() else {
+                continue;
+            };
+            match delivery.outcome {
+                DeliveryOutcome::Proven { .. } => {
+                    pauses.remove(&name);
+                }
+                DeliveryOutcome::NotReached { .. } => {
+                    let failures = pauses.get(&name).map_or(0, |(failures, _)| *failures) + 1;
+                    let pause = Duration::from_secs(5 << failures.min(10)).min(LONGEST_PAUSE);
+                    pauses.insert(name, (failures, Instant::now() + pause));
+                }
+            }
+        }
+    }
+    Ok(())
+}

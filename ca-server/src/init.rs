@@ -1,0 +1,188 @@
+//! `ca-server init`: makes a data folder with every key, the store, and the first entry of the ledger.
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+
+use ca_api::Secret;
+use rand_core::{OsRng, RngCore};
+use ssh_key::HashAlg;
+use time::OffsetDateTime;
+
+use crate::{
+    ca::unix_ms,
+    cli::args::InitArgs,
+    cli::passphrase,
+    config::Config,
+    folder::{Folder, FolderError},
+    keys::{Keys, KeysError},
+    ledger::{Actor, CaId, Event},
+    records::{CA, CaRecord, LIMITS},
+    store::{Db, OpenError, ReadError, RedbBackend, Table, WriteError},
+    tls::{Tls, TlsError},
+};
+
+/// A data folder cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The store's file.
+    #[error(transparent)]
+    File(#[from] crate::store::FileError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The first transaction.
+    #[error(transparent)]
+    Write(#[from] WriteError<ReadError>),
+    /// The passphrase.
+    #[error(transparent)]
+    Passphrase(#[from] passphrase::PassphraseError),
+    /// The configuration cannot be written down.
+    #[error("the configuration cannot be written: {0}")]
+    Config(#[from] toml::ser::Error),
+    /// This machine's name is unknown.
+    #[error("no name is known by which employees reach this server: give one with --name")]
+    NoName,
+}
+
+/// What was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitReport {
+    /// The data folder.
+    pub data: PathBuf,
+    /// The URL that stands in invitations.
+    pub url: String,
+    /// What employees pin.
+    pub tls_fingerprint: String,
+    /// `SHA256:…` of the user CA key.
+    pub user_ca: String,
+    /// `SHA256:…` of the host CA key.
+    pub host_ca: String,
+}
+
+/// Runs `init`: reads the passphrase, then makes the folder.
+///
+/// # Errors
+/// See [`InitError`]. What was begun is taken away again.
+pub fn run(args: &InitArgs) -> Result<InitReport, InitError> {
+    // Looked at before anybody types a passphrase for nothing.
+    if args.data.join("version").exists() {
+        return Err(FolderError::Exists(args.data.clone()).into());
+    }
+    let names = if args.names.is_empty() {
+        vec![own_name().ok_or(InitError::NoName)?]
+    } else {
+        args.names.clone()
+    };
+    let passphrase = passphrase::read(&args.passphrase, passphrase::Purpose::Create)?;
+    create(&args.data, names, &passphrase, OffsetDateTime::now_utc())
+}
+
+/// Makes a data folder. Until its version file is written it counts as nothing, and a failure takes away what was begun.
+///
+/// # Errors
+/// See [`InitError`].
+pub fn create(
+    data: &std::path::Path,
+    names: Vec<String>,
+    passphrase: &Secret,
+    now: OffsetDateTime,
+) -> Result<InitReport, InitError> {
+    let existed = data.exists();
+    let folder = Folder::create(data)?;
+    fill(&folder, names, passphrase, now).inspect_err(|_| {
+        if let Err(error) = take_away(data, existed) {
+            tracing::warn!(%error, data = %data.display(), "what `init` began could not be taken away");
+        }
+    })
+}
+
+fn take_away(data: &std::path::Path, existed: bool) -> std::io::Result<()> {
+    if !existed {
+        return std::fs::remove_dir_all(data);
+    }
+    for entry in std::fs::read_dir(data)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            std::fs::remove_dir_all(path)?;
+        } else {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn fill(
+    folder: &Folder,
+    names: Vec<String>,
+    passphrase: &Secret,
+    now: OffsetDateTime,
+) -> Result<InitReport, InitError> {
+    let config = Config::new(names.clone());
+    folder.write("config.toml", toml::to_string(&config)?.as_bytes())?;
+    let keys = Keys::create(folder, passphrase)?;
+    let tls = Tls::create(folder, &keys.seal, now)?;
+    // A name that TLS cannot carry is found now, not at the first start.
+    tls.leaf(&names, now)?;
+    let mut id = [0; 16];
+    OsRng.fill_bytes(&mut id);
+    let db = Db::create(Arc::new(RedbBackend::create(&folder.store())?), CaId(id))?;
+    let report = InitReport {
+        data: folder.root().to_owned(),
+        url: config.url(),
+        tls_fingerprint: tls.fingerprint(),
+        user_ca: keys
+            .user_ca
+            .public_key()
+            .fingerprint(HashAlg::Sha256)
+            .to_string(),
+        host_ca: keys
+            .host_ca
+            .public_key()
+            .fingerprint(HashAlg::Sha256)
+            .to_string(),
+    };
+    let first = Event::CaInitialised {
+        names,
+        user_ca: report.user_ca.clone(),
+        host_ca: report.host_ca.clone(),
+        fleet: keys.fleet.fingerprint(HashAlg::Sha256).to_string(),
+        instance_epoch: instance_epoch(now),
+    };
+    let record = CaRecord {
+        instance_epoch: instance_epoch(now),
+        next_uid: config.sync.uids[0],
+        next_grant: 1,
+        next_revocation: 1,
+    };
+    let at = unix_ms(now);
+    db.write(move |txn| {
+        txn.put_json(Table::Meta, CA, &record);
+        txn.put_json(Table::Limits, LIMITS, &policies::Limits::default());
+        txn.record(at, &Actor::Server, &first);
+        Ok::<_, ReadError>(())
+    })?;
+    drop(db);
+    folder.seal()?;
+    Ok(report)
+}
+
+/// `max(stored + 1, Unix time)`: at `init` nothing is stored. 31 bits hold Unix time until 2038, and the number keeps
+/// rising by one after that.
+fn instance_epoch(now: OffsetDateTime) -> u32 {
+    const MAX: i64 = 0x7fff_ffff;
+    u32::try_from(now.unix_timestamp().clamp(1, MAX)).expect("clamped to 31 bits")
+}
+
+fn own_name() -> Option<String> {
+    let name = nix::unistd::gethostname().ok()?.into_string().ok()?;
+    let known: BTreeSet<&str> = BTreeSet::from(["", "localhost", "(none)"]);
+    (!known.contains(name.as_str())).then_some(name)
+}

@@ -1,0 +1,349 @@
+//! `ca-server serve`: opens the data folder, starts every part, and ends them in order.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use ca_api::Secret;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    signal::unix::{SignalKind, signal},
+    sync::{Mutex, Notify, watch},
+};
+
+use crate::{
+    admin::Admin,
+    auth::{
+        nonce::Nonces,
+        password::{Breached, HashError, Hasher},
+    },
+    ca::{Ca, Clock, unix_ms},
+    cli::{args::ServeArgs, passphrase},
+    config::{Config, ConfigError},
+    fleet::{agent::SyncAgent, keeper},
+    folder::{Folder, FolderError},
+    http::{self, accept::TlsInForce},
+    issue::Rehearsal,
+    keys::{Keys, KeysError},
+    ledger::{Actor, Event},
+    records::{PolicyCache, RevokedKeys},
+    revoke::krl,
+    store::{Db, OpenError, ReadError, RedbBackend},
+    tls::{self, Tls, TlsError},
+};
+
+/// How often the TLS leaf is made anew, well within its 90 days.
+const LEAF_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// The server cannot start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The passphrase.
+    #[error(transparent)]
+    Passphrase(#[from] passphrase::PassphraseError),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The store's file.
+    #[error(transparent)]
+    File(#[from] crate::store::FileError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// Argon2's parameters.
+    #[error("the password hash cannot be set up: {0}")]
+    Hash(#[from] HashError),
+    /// The list of breached passwords.
+    #[error("the list of breached passwords {path} cannot be opened: {source}")]
+    Breached {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The port.
+    #[error(
+        "cannot listen on {address}: {source}; is another server running there? Choose another with --listen"
+    )]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The admin socket.
+    #[error("cannot make the admin socket {path}: {source}")]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The operating system.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The store stopped: nothing durable can be promised any more (S1).
+    #[error("the store stopped, and so did the server: {0}; look at the disk, then start it again")]
+    Stopped(String),
+}
+
+/// The CA of a data folder, and how its TLS is made.
+pub struct Opened {
+    /// The CA.
+    pub ca: Ca,
+    /// Its own TLS CA; absent with an operator's certificate.
+    tls: Option<Tls>,
+    /// The first TLS configuration.
+    first: Arc<rustls::ServerConfig>,
+}
+
+/// Opens a data folder with its passphrase.
+///
+/// # Errors
+/// See [`ServeError`]; nothing is changed then.
+pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Opened, ServeError> {
+    let clock = Clock::default();
+    let keys = Keys::open(folder, passphrase)?;
+    let (tls, first, tls_fingerprint) = match &config.tls {
+        Some(own) => {
+            let (first, fingerprint) = tls::own(&own.chain, &own.key)?;
+            (None, first, fingerprint)
+        }
+        None => {
+            let tls = Tls::open(folder, &keys.seal)?;
+            let (first, fingerprint) = (tls.leaf(&config.names, clock.now())?, tls.fingerprint());
+            (Some(tls), first, fingerprint)
+        }
+    };
+    let breached = config
+        .breached_passwords
+        .as_ref()
+        .map(|path| {
+            Breached::open(path).map_err(|source| ServeError::Breached {
+                path: path.clone(),
+                source,
+            })
+        })
+        .transpose()?;
+    let db = Db::open(Arc::new(RedbBackend::open(&folder.store())?))?;
+    let ca = Ca {
+        db,
+        keys,
+        hasher: Hasher::new(config.argon2)?,
+        breached,
+        config,
+        nonces: Nonces::new(),
+        policy: PolicyCache::default(),
+        revoked_keys: RevokedKeys::default(),
+        rehearsal: Rehearsal::new(),
+        clock,
+        tls_fingerprint,
+        fleet_changed: Arc::new(Notify::new()),
+        publishing: Mutex::new(()),
+    };
+    Ok(Opened { ca, tls, first })
+}
+
+/// Runs the server until SIGTERM or SIGINT, then lets requests in flight finish.
+///
+/// # Errors
+/// See [`ServeError`].
+pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
+    harden();
+    start_log();
+    let folder = Folder::open(&args.data)?;
+    let mut config = Config::read(args.config.as_ref().unwrap_or(&folder.config()))?;
+    if let Some(listen) = args.listen {
+        config.listen = listen;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(system("start the runtime"))?;
+    // The port is taken before anybody types a passphrase for nothing.
+    let listener =
+        std::net::TcpListener::bind(config.listen).map_err(|source| ServeError::Listen {
+            address: config.listen,
+            source,
+        })?;
+    listener.set_nonblocking(true).map_err(system("listen"))?;
+    if let Ok(bound) = listener.local_addr() {
+        config.listen = bound;
+    }
+    let passphrase = passphrase::read(&args.passphrase, passphrase::Purpose::Unlock)?;
+    let opened = open(&folder, config, &passphrase)?;
+    drop(passphrase);
+    runtime.block_on(serve(&folder, opened, listener))
+}
+
+async fn serve(
+    folder: &Folder,
+    opened: Opened,
+    listener: std::net::TcpListener,
+) -> Result<(), ServeError> {
+    let ca = Arc::new(opened.ca);
+    let listener = TcpListener::from_std(listener).map_err(system("listen"))?;
+    let agent = Arc::new(
+        SyncAgent::start(Arc::clone(&ca.keys.sync)).map_err(system("start the sync agent"))?,
+    );
+    let socket_path = folder.socket();
+    let socket = admin_socket(&socket_path)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for signals"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for signals"))?;
+
+    note(
+        &ca,
+        Event::ServerStarted {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+    )
+    .await?;
+    // The first KRL stands before the first machine asks for one.
+    if let Err(error) = krl::current(&ca).await {
+        tracing::error!(%error, "the KRL could not be built; the last one stays in force");
+    }
+    let (stop, stopped) = watch::channel(false);
+    let tls: TlsInForce = Arc::new(RwLock::new(opened.first));
+    let admin = Arc::new(Admin::new(Arc::clone(&ca), Arc::clone(&agent)));
+    let router = http::router(Arc::clone(&ca), admin);
+    let proxies = ca.config.trusted_proxies.clone();
+    let doors = [
+        tokio::spawn(http::accept::https(
+            listener,
+            Arc::clone(&tls),
+            router.clone(),
+            proxies,
+            stopped.clone(),
+        )),
+        tokio::spawn(http::accept::socket(socket, router, stopped.clone())),
+        tokio::spawn(keeper::keep(
+            Arc::clone(&ca),
+            Arc::clone(&agent),
+            stopped.clone(),
+        )),
+    ];
+    let leaves = tokio::spawn(renew_leaf(Arc::clone(&ca), opened.tls, tls));
+    tracing::info!(url = ca.config.url(), listen = %ca.config.listen, "serving");
+
+    let reason = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        () = store_stopped(&ca) => "the store stopped",
+    };
+    tracing::info!(reason, "stopping; requests in flight may finish");
+    stop.send_replace(true);
+    for door in doors {
+        drop(door.await);
+    }
+    leaves.abort();
+    drop(std::fs::remove_file(&socket_path));
+    if let Some(cause) = ca.db.stopped() {
+        return Err(ServeError::Stopped(cause.to_string()));
+    }
+    note(
+        &ca,
+        Event::ServerStopped {
+            reason: reason.to_owned(),
+        },
+    )
+    .await
+}
+
+async fn note(ca: &Ca, event: Event) -> Result<(), ServeError> {
+    let at = unix_ms(ca.clock.now());
+    ca.db
+        .write_async(move |txn| {
+            txn.record(at, &Actor::Server, &event);
+            Ok::<_, ReadError>(())
+        })
+        .await
+        .map_err(|error| ServeError::Stopped(error.to_string()))
+}
+
+/// Ends when the store takes no more writes.
+async fn store_stopped(ca: &Ca) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        if ca.db.stopped().is_some() {
+            return;
+        }
+    }
+}
+
+async fn renew_leaf(ca: Arc<Ca>, own: Option<Tls>, in_force: TlsInForce) {
+    loop {
+        tokio::time::sleep(LEAF_EVERY).await;
+        let made = match (&own, &ca.config.tls) {
+            (Some(tls), _) => tls.leaf(&ca.config.names, ca.clock.now()),
+            (None, Some(files)) => tls::own(&files.chain, &files.key).map(|(config, _)| config),
+            (None, None) => return,
+        };
+        match made {
+            Ok(config) => *in_force.write().expect("nobody panics while reading it") = config,
+            Err(error) => {
+                tracing::error!(%error, "the TLS certificate could not be renewed; the last one stays")
+            }
+        }
+    }
+}
+
+/// A socket that only this user can open (0600): made under another name and moved into place, so that it is never
+/// there with a wider mode.
+fn admin_socket(path: &std::path::Path) -> Result<UnixListener, ServeError> {
+    use std::os::unix::fs::PermissionsExt;
+    let failed = |source| ServeError::Socket {
+        path: path.to_owned(),
+        source,
+    };
+    let fresh = path.with_extension("new");
+    drop(std::fs::remove_file(&fresh));
+    let listener = UnixListener::bind(&fresh).map_err(failed)?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    std::fs::rename(&fresh, path).map_err(failed)?;
+    Ok(listener)
+}
+
+/// No core file may ever hold a key (K1), and nothing this process makes is for others (S6).
+fn harden() {
+    use nix::sys::resource::{Resource, setrlimit};
+    if let Err(error) = setrlimit(Resource::RLIMIT_CORE, 0, 0) {
+        eprintln!("ca-server: core files could not be switched off: {error}");
+    }
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        eprintln!("ca-server: this process can still be dumped: {error}");
+    }
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+}
+
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(false);
+    // A second subscriber in one process (tests) is no reason to fail.
+    drop(log.try_init());
+}
+
+fn system(action: &'static str) -> impl FnOnce(std::io::Error) -> ServeError {
+    move |source| ServeError::System { action, source }
+}
