@@ -26,6 +26,8 @@
 //! proven harmless, [`render`] writes ssh's language from those only, [`install`] puts the files into place, [`agent`]
 //! and [`key`] hold the private key, [`day`] joins them into login and renewal, [`due`] answers ssh in no time.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod agent;
 pub mod api;
 pub mod atomic;

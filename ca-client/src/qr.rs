@@ -64,7 +64,7 @@ mod tests {
         for y in 0..code.width() {
             for x in 0..code.width() {
                 let drawn = rows[(y + QUIET) / 2][x + QUIET];
-                let dark = if (y + QUIET) % 2 == 0 {
+                let dark = if (y + QUIET).is_multiple_of(2) {
                     "█▀"
                 } else {
                     "█▄"

@@ -104,13 +104,14 @@ impl Terminal {
         // Signals off too: Ctrl-C arrives as a byte, so that the echo is on again before this process ends.
         raw.local_flags
             .remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG | LocalFlags::IEXTEN);
-        let mut out = &self.tty;
-        out.write_all(prompt.as_bytes()).map_err(io)?;
         tcsetattr(&self.tty, SetArg::TCSADRAIN, &raw).map_err(|errno| io(errno.into()))?;
         let _raw = Raw {
             tty: &self.tty,
             before,
         };
+        // The echo is off before the question shows: whoever types at once is not echoed either.
+        let mut out = &self.tty;
+        out.write_all(prompt.as_bytes()).map_err(io)?;
         let mut line = Zeroizing::new(Vec::with_capacity(MAX_ANSWER_BYTES));
         let mut tty = &self.tty;
         let mut byte = Zeroizing::new([0]);
