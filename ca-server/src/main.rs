@@ -1,9 +1,14 @@
-//! `ca-server`: the certificate authority and its admin commands.
+//! `ca-server`: the command line, and the two commands behind which the server itself stands.
 
 use std::process::ExitCode;
 
 use ca_server::{
-    cli::{self, Report, Setup, args::InitArgs, args::ServeArgs, output::Failure},
+    cli::{
+        self, Report, Setup,
+        args::{InitArgs, ServeArgs},
+        output::Failure,
+        render::setup::{Made, made},
+    },
     init, serve,
 };
 use serde_json::json;
@@ -16,25 +21,21 @@ fn main() -> ExitCode {
 }
 
 fn make(args: InitArgs) -> Result<Report, Failure> {
-    let made = init::run(&args).map_err(|error| Failure::new("init", error.to_string()))?;
-    let data = made.data.display();
+    let report = init::run(&args).map_err(|error| Failure::new("init", error.to_string()))?;
     Ok(Report {
-        text: format!(
-            "A certificate authority is ready in {data}\n\n  \
-             URL           {}\n  \
-             fingerprint   {}\n  \
-             user CA       {}\n  \
-             host CA       {}\n\n\
-             Next:  ca-server serve --data {data}\n\
-             Keep the passphrase: without it, nobody can use the keys in this folder.\n",
-            made.url, made.tls_fingerprint, made.user_ca, made.host_ca,
-        ),
+        text: made(&Made {
+            data: &report.data,
+            url: &report.url,
+            tls_fingerprint: &report.tls_fingerprint,
+            user_ca: &report.user_ca,
+            host_ca: &report.host_ca,
+        }),
         data: json!({
-            "data": made.data,
-            "url": made.url,
-            "fingerprint": made.tls_fingerprint,
-            "user_ca": made.user_ca,
-            "host_ca": made.host_ca,
+            "data": report.data,
+            "url": report.url,
+            "fingerprint": report.tls_fingerprint,
+            "user_ca": report.user_ca,
+            "host_ca": report.host_ca,
         }),
     })
 }
