@@ -205,9 +205,7 @@ impl Start {
 
 /// Whole seconds since 1970, rounded down: an end rounded down is never too late.
 pub(crate) fn unix_secs_floor(at: OffsetDateTime) -> Option<u64> {
-    u64::try_from(at.unix_timestamp())
-        .ok()
-        .filter(|_| at >= OffsetDateTime::UNIX_EPOCH)
+    u64::try_from(at.unix_timestamp()).ok()
 }
 
 /// Whether `grant` has not ended by itself at this second.

@@ -213,8 +213,8 @@ impl Index {
         for &team in &person.teams {
             all.extend(&self.team_grants[team as usize]);
         }
+        // A grant names one person or one team: none comes twice.
         all.sort_unstable();
-        all.dedup();
         all.into_iter()
             .map(|at| &self.grants[at as usize])
             .filter(|grant| {

@@ -89,6 +89,10 @@ fn i8_ca_keys_dsa_short_rsa_and_certificates_are_refused() {
         Err(KeyRefusal::RsaMalformed)
     );
     assert_eq!(
+        accepted(&rsa(&[0xff; 384], &[4]).into()),
+        Err(KeyRefusal::RsaMalformed)
+    );
+    assert_eq!(
         accepted(&rsa(&[0xff; 384], &[1]).into()),
         Err(KeyRefusal::RsaMalformed)
     );
