@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The `bootstrap` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bootstrap::main()
+}
