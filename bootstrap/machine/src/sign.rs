@@ -81,15 +81,11 @@ impl Signed {
         fleet_keys: &[PublicKey],
     ) -> Result<Self, SignError> {
         let parsed = SshSig::from_pem(&signature).map_err(SignError::Verify)?;
-        fleet_keys
-            .iter()
-            .fold(
-                Err(ssh_key::Error::PublicKey),
-                |so_far: Result<(), ssh_key::Error>, key| {
-                    so_far.or_else(|_| key.verify(namespace.as_str(), &object, &parsed))
-                },
-            )
-            .map_err(SignError::Verify)?;
+        let mut verified = Err(ssh_key::Error::PublicKey);
+        for key in fleet_keys {
+            verified = verified.or_else(|_| key.verify(namespace.as_str(), &object, &parsed));
+        }
+        verified.map_err(SignError::Verify)?;
         Ok(Self {
             namespace,
             object,

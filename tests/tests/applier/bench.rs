@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use ca_machine::{
     AccountSpec, Bundle, Connection, Delivery, FirstContact, HostKey, KrlParcel, Limits, Login,
-    MachineSpec, Mode, Nonce, Privilege, Report, Request, Signed, SudoRule, Target,
+    MachineSpec, Mode, Nonce, Report, Request, Signed, SudoRule, Target,
     applier::{Script, loaded},
     bundle::{AccountState, Gecos, Origin},
     report::State,

@@ -135,7 +135,7 @@ apply() {
     if [ -e "$W/krl" ]; then
         install_krl
         end_revoked
-        look_again_later
+        if [ "$krl_changed" = yes ]; then look_again_later; fi
     fi
     if [ -e "$W/bundle" ]; then apply_bundle; fi
 }

@@ -78,8 +78,13 @@ uptime_ticks() {
 
 # Sets `parent` and `started` (clock ticks since boot) of process $1.
 process() {
-    # A name in parentheses may hold anything, so count from the last one on.
-    stat=$(tr '\n' ' ' 2>/dev/null <"/proc/$1/stat") || return 1
+    stat=
+    {
+        # A name in parentheses may hold anything, line ends too.
+        while IFS= read -r part || [ -n "$part" ]; do stat="$stat $part"; done
+    } 2>/dev/null <"/proc/$1/stat" || return 1
+    part=
+    # Count from the last parenthesis on.
     stat=${stat##*) }
     set -f
     # shellcheck disable=SC2086 # words on purpose

@@ -81,6 +81,7 @@ install_krl() {
     lock krl 30
     release_reserve
     read_parcel
+    krl_changed=no
     if krl_is_in_place; then
         did krl-unchanged "version $krl_version"
     else
@@ -106,6 +107,7 @@ install_krl() {
         did krl-recorded
         mv -f "$new" "$KRL" && sync "$CA" && [ "$(sha256 "$KRL")" = "$krl_sha256" ] ||
             refuse failed "the KRL could not be renamed into place; look at $CA"
+        krl_changed=yes
         did krl-installed "version $krl_version"
     fi
     rm -f "$W/krl" "$W/krl-manifest"

@@ -13,11 +13,8 @@ find_connections() {
     while read -r pid parent_pid uid _; do
         [ "$uid" = 0 ] && process "$pid" || continue
         record=$SESSIONS/$pid
-        if [ -f "$record" ] && [ "$(sed -n 's/^started //p' "$record" | head -n 1)" = "$started" ]; then
-            account=$(sed -n 's/^account //p' "$record" | head -n 1)
-            peer=$(sed -n 's/^peer //p' "$record" | head -n 1)
-            is_account "$account" || account=-
-            echo "$pid $started $account $(echo "${peer:--}" | tr -dc 'A-Za-z0-9.:%_-') $record" >>"$W/connections"
+        if read_record "$record"; then
+            echo "$pid $started $account $peer $record" >>"$W/connections"
             continue
         fi
         # No record: the connection is older than the record, or it could not be written. It is logged in when a child of it runs as
@@ -42,6 +39,17 @@ find_connections() {
         [ -f "$record" ] || continue
         grep -q " $record\$" "$W/connections" || [ -d "/proc/${record##*/}" ] || rm -f "$record"
     done
+}
+
+# Sets account and peer from record $1, if it is of the process that `process` looked at last.
+read_record() {
+    began='' account='' peer=''
+    {
+        read -r _ began && read -r _ account && read -r _ peer
+    } 2>/dev/null <"$1" || return 1
+    [ "$began" = "$started" ] || return 1
+    is_account "$account" || account=-
+    case $peer in '' | *[!A-Za-z0-9.:%_-]*) peer=- ;; esac
 }
 
 # The certificate of record $1, as one line; nothing where a plain key or a password opened it.
@@ -89,10 +97,10 @@ end_connection() {
     rounds=0
     while [ "$rounds" -lt 3 ]; do
         left=no
-        while read -r pid began; do
-            if process "$pid" && [ "$started" = "$began" ] && [ "${stat%% *}" != Z ]; then
+        while read -r victim victim_began; do
+            if process "$victim" && [ "$started" = "$victim_began" ] && [ "${stat%% *}" != Z ]; then
                 left=yes
-                [ "$rounds" -eq 0 ] || kill -KILL "$pid" 2>/dev/null
+                [ "$rounds" -eq 0 ] || kill -KILL "$victim" 2>/dev/null
             fi
         done <"$W/tree"
         [ "$left" = yes ] || return 0
