@@ -73,7 +73,7 @@ pub(super) fn run(places: &Places, format: Format) -> Result<Ending, Failure> {
         Ok(config) => {
             findings.push(good(
                 "setup",
-                format!("{} ({:?})", config.settings.url, config.pinned),
+                format!("{} ({})", config.settings.url, config.pinned.fingerprint()),
             ));
             look_at_ca(&config, &mut findings)?;
         }

@@ -55,20 +55,13 @@ async fn enrol(client: &Client, code: Secret, answers: &mut Answers) -> Result<E
         };
         match client.enrol_finish(&request).await {
             Ok(enrolled) => break enrolled,
-            Err(CallError::Refused(error)) if answers.is_person() && tries < TRIES => {
-                match error.code {
-                    // The password is not good enough: the authenticator stays, only the password is asked for again.
-                    ErrorCode::Invalid => {
-                        say::err(&Failure::from(error).to_string());
-                        password = new_password(answers, "another new password")?;
-                    }
-                    ErrorCode::Refused => {
-                        say::err(&text::line(&error.message));
-                        say::err(
-                            "  Wait for the next code and type it; check that the phone's clock is right.",
-                        );
-                    }
-                    _ => return Err(error.into()),
+            // The password is not good enough, or the code was wrong: the invitation and the authenticator stay.
+            Err(CallError::Refused(error))
+                if error.code == ErrorCode::Invalid && answers.is_person() && tries < TRIES =>
+            {
+                say::err(&Failure::from(error).to_string());
+                if let Some(another) = another_password(answers)? {
+                    password = another;
                 }
             }
             Err(error) => return Err(error.into()),
@@ -108,6 +101,21 @@ fn greet(started: &EnrolStarted) {
         text::line(&started.account),
         say::when(started.expires_unix, now_unix())
     ));
+}
+
+/// After a refusal: another password, or Enter where the password was not what was wrong.
+fn another_password(answers: &mut Answers) -> Result<Option<Secret>, PromptError> {
+    for _ in 0..TRIES {
+        let first = answers.secret("another new password, or Enter to keep yours")?;
+        if first.expose().is_empty() {
+            return Ok(None);
+        }
+        if answers.secret("the same again")?.expose() == first.expose() {
+            return Ok(Some(first));
+        }
+        say::err("The two are not the same.");
+    }
+    Err(PromptError::Cancelled)
 }
 
 /// Asks for a password twice, until both agree.

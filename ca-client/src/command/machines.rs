@@ -60,7 +60,8 @@ pub(super) fn facts(reach: &Reach) -> Vec<MachineFacts> {
 /// The machines as a person reads them.
 pub(super) fn machine_list(reach: &Reach) -> String {
     if reach.machines.is_empty() {
-        return "You reach no machine at the moment. Ask your admin for a pool; then: ca-client renew\n".to_owned();
+        return "You reach no machine at the moment. Ask your admin; then: ca-client renew\n"
+            .to_owned();
     }
     let join = |parts: Vec<String>| parts.join(", ");
     let row = |machine: &Machine| {

@@ -165,9 +165,15 @@ fn renew_for_ssh(
                 "the ssh-agent no longer has your key (was it restarted?)",
             );
         }
-        if note_session_over(places, error) && !still_good {
+        if note_session_over(places, error) {
             drop(lock);
-            return offer_login(places, "your session was ended");
+            if !still_good {
+                return offer_login(places, "your session was ended");
+            }
+            // Revoked, or a password changed elsewhere: the CA does not say which, so nothing is promised of the
+            // certificate. ssh will find out.
+            say::err("ca-client: your session was ended at the CA; log in again: ca-client login");
+            return Ok(Ending::Done);
         }
     }
     let reason = error.map_or_else(
