@@ -57,7 +57,7 @@ pub fn reply(reply: &AdminReply, context: &Context) -> String {
         AdminReply::Certificate(one) => cert::one(one, clock),
         AdminReply::Ledger(lines) => audit::lines(lines, clock),
         AdminReply::Verified(head) => audit::verified(head),
-        AdminReply::LedgerHead(head) => audit::head_json(head),
+        AdminReply::LedgerHead(head) => audit::signed_head(head),
         AdminReply::MachinePrepared(_) | AdminReply::ProbeCertificates(_) => {
             "The answer is meant for `bootstrap`; --json shows it.\n".to_owned()
         }

@@ -125,7 +125,7 @@ fn deliver(
         (Sink::Head(Some(path)), AdminReply::LedgerHead(head)) => {
             return write_out(
                 path,
-                render::audit::head_json(head).as_bytes(),
+                render::audit::signed_head(head).as_bytes(),
                 "head of the ledger",
                 global,
             );

@@ -266,20 +266,27 @@ fn exported_files_are_whole_and_private() {
 #[test]
 fn s3_an_exported_head_is_what_verify_takes() {
     let (data, _script, _runtime) = server(Answer::done("ledger_head", &value(head())));
-    let file = data.path().join("head.json");
+    let file = data.path().join("head");
     let path = file.display().to_string();
     assert_eq!(code(&run(data.path(), &["audit", "export", &path])), 0);
-    let (data, script, _runtime) = server(Answer::done("verified", &value(head())));
-    let output = run(data.path(), &["audit", "verify", "--head", &path]);
-    assert_eq!(code(&output), 0, "{}", err(&output));
-    let sent = script.asked()[0].body["head"]
-        .as_str()
-        .expect("a text")
-        .to_owned();
     assert_eq!(
-        serde_json::from_str::<Value>(&sent).expect("JSON"),
-        value(head())
+        std::fs::read_to_string(&file).expect("there"),
+        head().signature
     );
+    let wrapped = data.path().join("head.json");
+    let json = run(data.path(), &["audit", "export", "--json"]);
+    std::fs::write(&wrapped, &json.stdout).expect("written");
+
+    let (data, script, _runtime) = server(Answer::done("verified", &value(head())));
+    for exported in [&file, &wrapped] {
+        let output = run(
+            data.path(),
+            &["audit", "verify", "--head", &exported.display().to_string()],
+        );
+        assert_eq!(code(&output), 0, "{}", err(&output));
+        let asked = script.asked();
+        assert_eq!(asked.last().expect("asked").body["head"], head().signature);
+    }
     std::fs::write(&file, "something else").expect("written");
     let output = run(data.path(), &["audit", "verify", "--head", &path]);
     assert_eq!(code(&output), 1);

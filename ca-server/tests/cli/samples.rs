@@ -316,7 +316,7 @@ pub fn head() -> LedgerHead {
     LedgerHead {
         entries: 100,
         hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
-        signature: "-----BEGIN SSH SIGNATURE-----\nU1NIU0lH\n-----END SSH SIGNATURE-----\n"
+        signature: "{\"ca\":\"SHA256:user\",\"head\":100}\n-----BEGIN SSH SIGNATURE-----\nU1NIU0lH\n-----END SSH SIGNATURE-----\n"
             .to_owned(),
     }
 }

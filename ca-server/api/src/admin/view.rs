@@ -305,6 +305,6 @@ pub struct LedgerHead {
     pub entries: u64,
     /// SHA-256 of the newest, hex.
     pub hash: String,
-    /// SSHSIG (PEM) over both, by the CA's ledger key.
+    /// A line of JSON with both, and an SSHSIG (PEM) over it by the CA's ledger key: what [`super::AdminRequest::AuditVerify`] takes.
     pub signature: String,
 }

@@ -29,7 +29,7 @@ pub enum AuditVerb {
     /// Check the whole chain: an edit, a gap or a truncation is found.
     #[command(
         after_help = "A head that was exported earlier and kept elsewhere also shows a ledger that was replaced as a whole.\n\n\
-                            Examples:\n  ca-server audit verify\n  ca-server audit verify --head head-2026-11-01.json"
+                            Examples:\n  ca-server audit verify\n  ca-server audit verify --head head-2026-11-01"
     )]
     Verify {
         /// A head that `audit export` wrote: the ledger must still contain it.
@@ -37,7 +37,10 @@ pub enum AuditVerb {
         head: Option<PathBuf>,
     },
     /// Write the ledger's signed head, to keep elsewhere.
-    #[command(after_help = "Example:\n  ca-server audit export head-2026-11-22.json")]
+    #[command(
+        after_help = "The file is a line of JSON and an SSH signature over it (namespace ledger@ssh-ca).\n\n\
+                            Example:\n  ca-server audit export head-2026-11-22"
+    )]
     Export {
         /// The file; standard output if none is named.
         file: Option<PathBuf>,
@@ -56,10 +59,15 @@ impl AuditVerb {
             Self::Verify { head: Some(path) } => {
                 const WHAT: &str = "a head that `audit export` wrote";
                 let text = read_small(&path, WHAT, HEAD_MAX_BYTES)?;
-                if serde_json::from_str::<LedgerHead>(&text).is_err() {
+                // `audit export --json` wraps the same text.
+                let head = match serde_json::from_str::<LedgerHead>(&text) {
+                    Ok(head) => head.signature,
+                    Err(_) => text,
+                };
+                if !head.contains("\n-----BEGIN SSH SIGNATURE-----\n") {
                     return Err(OrderError::NotThat { path, what: WHAT });
                 }
-                Order::new(AdminRequest::AuditVerify { head: Some(text) })
+                Order::new(AdminRequest::AuditVerify { head: Some(head) })
             }
             Self::Export { file } => {
                 Order::new(AdminRequest::AuditExport {}).into_sink(Sink::Head(file))

@@ -3,7 +3,10 @@
 use ca_api::admin::{LedgerHead, LedgerLine};
 
 use super::table::{Cell, GOOD, Table, styled};
-use crate::cli::{text::line, time::Clock};
+use crate::cli::{
+    text::{block, line},
+    time::Clock,
+};
 
 /// Entries, oldest first.
 #[must_use]
@@ -39,9 +42,8 @@ pub fn verified(head: &LedgerHead) -> String {
     )
 }
 
-/// The head as the JSON that `audit verify --head` reads.
+/// The signed head, as `audit verify --head` reads it: a line of JSON and an SSHSIG over it.
 #[must_use]
-pub fn head_json(head: &LedgerHead) -> String {
-    let json = serde_json::to_string_pretty(head).expect("a struct of numbers and texts is JSON");
-    format!("{json}\n")
+pub fn signed_head(head: &LedgerHead) -> String {
+    format!("{}\n", block(&head.signature).trim_end())
 }

@@ -166,11 +166,13 @@ fn summary(revocation: &Revocation, total: usize, missed: usize, clock: Clock) -
         _ => "No certificate was live".to_owned(),
     };
     let sessions = Sessions::of(&revocation.machines);
-    out.push_str(&format!(
-        "{live}. {} at the CA ended, {} on machines ended.\n",
-        count(revocation.sessions_ended, "session"),
-        count(sessions.ended, "live session"),
-    ));
+    let at_the_ca = count(revocation.sessions_ended, "session");
+    out.push_str(&format!("{live}. {at_the_ca} at the CA ended"));
+    if total > 0 {
+        let live = count(sessions.ended, "live session");
+        out.push_str(&format!(", {live} on machines ended"));
+    }
+    out.push_str(".\n");
     if !sessions.open.is_empty() {
         let open = count(sessions.open.len(), "live session");
         let text = format!("{open} could not be ended, or not be attributed to anybody:");
