@@ -33,10 +33,7 @@ fn renewals(bencher: Bencher<'_, '_>, backend: Arc<dyn Backend>) {
         .expect("a runtime");
     let serials = Arc::new(AtomicU64::new(1));
     let changes = CLIENTS * RENEWALS_EACH * 2;
-    let before = db
-        .snapshot()
-        .and_then(|s| Ok(commits(&s)))
-        .expect("readable");
+    let before = db.snapshot().map(|s| commits(&s)).expect("readable");
     let mut rounds = 0;
     let started = std::time::Instant::now();
     bencher.counter(ItemsCount::new(changes)).bench_local(|| {
@@ -56,10 +53,7 @@ fn renewals(bencher: Bencher<'_, '_>, backend: Arc<dyn Backend>) {
         });
     });
     let took = started.elapsed().as_secs_f64();
-    let after = db
-        .snapshot()
-        .and_then(|s| Ok(commits(&s)))
-        .expect("readable");
+    let after = db.snapshot().map(|s| commits(&s)).expect("readable");
     let commits = (after - before) as f64;
     println!(
         "\n    {:.0} changes/s, {:.0} renewals/s, {:.0} commits/s, {:.1} changes a commit",

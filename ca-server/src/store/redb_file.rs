@@ -270,6 +270,11 @@ impl Backend for RedbBackend {
         let result = self.with_database(not_persisted, |database| {
             self.write(database, expected, batch)
         });
+        if let Some(CommitError::Stopped(cause)) = self.stopped() {
+            // Whatever redb made of it (it also flushes where it only grows the file): after a failed flush nothing is sure.
+            self.close();
+            return Err(CommitError::Unknown(cause));
+        }
         if let Err(CommitError::NotPersisted(_) | CommitError::Unknown(_)) = &result {
             // redb refuses further writes after an error until the file is opened afresh.
             self.close();

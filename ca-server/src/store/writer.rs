@@ -1,6 +1,12 @@
 //! The one writer: takes what waits, runs it against one state, commits it together, answers everybody.
 
-use std::sync::{Arc, mpsc};
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use rand_core::{OsRng, RngCore};
 
 use super::{
     Backend, Batch, Cause, CommitError, Mark, Snapshot, StoreError,
@@ -48,7 +54,12 @@ impl Writer {
         if let Some(cause) = self.state.stopped() {
             return Err(StoreError::Stopped(cause));
         }
-        for _ in 0..CONFLICTS_MAX {
+        for conflicts in 0..CONFLICTS_MAX {
+            if conflicts > 0 {
+                // Two writers in step would make each other late for ever.
+                let span = 1 << conflicts.min(5);
+                thread::sleep(Duration::from_micros(OsRng.next_u64() % (span * 1000)));
+            }
             let base = Snapshot::of(self.backend.as_ref())?;
             let before = *base
                 .mark()

@@ -105,6 +105,19 @@ fn s3_an_edit_shows_wherever_it_is() {
 }
 
 #[test]
+fn s3_the_entry_that_a_known_head_ends_with_is_read_again() {
+    for seq in 1..=6 {
+        let forger = Forger::new();
+        let edited = String::from_utf8(forger.entry(seq))
+            .unwrap()
+            .replace("server", "sarver");
+        forger.forge(&[(seq, Some(edited.into_bytes()))], forger.end());
+        let from = forger.heads[seq as usize];
+        assert_eq!(forger.found_from(&from), broken(seq, ChainFault::Changed));
+    }
+}
+
+#[test]
 fn s3_a_gap_shows() {
     for seq in 1..6 {
         let forger = Forger::new();

@@ -256,7 +256,12 @@ fn a_group_with_a_failing_change_keeps_the_others<M: Medium>() {
 fn s4_state_without_an_entry_is_refused<M: Medium>() {
     let medium = M::new();
     let db = Db::create(medium.backend(), CA).unwrap();
-    let change = |table: Table| db.write(move |txn| Ok::<_, ReadError>(txn.put(table, "k", "v")));
+    let change = |table: Table| {
+        db.write(move |txn| {
+            txn.put(table, "k", "v");
+            Ok::<_, ReadError>(())
+        })
+    };
     for &table in Table::ALL {
         let result = change(table);
         match table {
@@ -446,10 +451,10 @@ fn a_cached_value_is_rebuilt_when_its_tables_change<M: Medium>() {
     let inner = Arc::clone(&cache);
     db.write(move |txn| {
         txn.put(Table::Pools, "web", "{}");
-        assert_eq!(*inner.load(txn, |t| pools(t))?, 1);
+        assert_eq!(*inner.load(txn, pools)?, 1);
         txn.put(Table::Pools, "db", "{}");
         assert_eq!(
-            *inner.load(txn, |t| pools(t))?,
+            *inner.load(txn, pools)?,
             2,
             "a change sees its second write too"
         );
@@ -468,12 +473,12 @@ fn a_refused_change_does_not_poison_the_cache<M: Medium>() {
         let inner = Arc::clone(&cache);
         let result = db.write(move |txn| {
             txn.put(Table::Pools, if refuse { "refused" } else { "web" }, "{}");
-            inner.load(txn, |t| pools(t)).map_err(|e| e.to_string())?;
+            inner.load(txn, pools).map_err(|e| e.to_string())?;
             txn.record(1, &Actor::Server, &event("pools"));
             if refuse { Err("no".to_owned()) } else { Ok(()) }
         });
         assert_eq!(result.is_err(), refuse);
-        let seen = cache.load(&db.snapshot().unwrap(), |s| pools(s)).unwrap();
+        let seen = cache.load(&db.snapshot().unwrap(), pools).unwrap();
         assert_eq!(*seen, expected);
     }
 }

@@ -117,7 +117,10 @@ fn s1_s2_whichever_operation_of_the_disk_fails() {
             };
             struck[operation as usize] += 1;
             if operation == DiskOperation::Flush {
-                assert!(db.stopped().is_some(), "S1: a failed flush stops the store");
+                assert!(
+                    db.stopped().is_some(),
+                    "S1: a failed flush stops the store; {good} {lasting:?}: {answers:?}"
+                );
                 let first = answers.iter().position(Result::is_err).unwrap();
                 assert!(
                     matches!(

@@ -25,24 +25,19 @@ const STORE: &str = "STORE_KILL_FILE";
 fn child_that_is_killed() {
     let path = env::var_os(STORE).expect("the parent says where");
     let db = Db::open(Arc::new(RedbBackend::open(path.as_ref()).unwrap())).unwrap();
-    let clients: Vec<_> = (0..4)
-        .map(|_| {
-            let db = db.clone();
-            thread::spawn(move || {
-                loop {
-                    let key = format!("{:016x}", OsRng.next_u64());
-                    let written = key.clone();
-                    let seq = db.write(move |txn| put(txn, &written, "x")).unwrap();
-                    // One write each: a line is whole or not there.
-                    let line = format!("\nack {seq} {key}\n");
-                    std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
-                }
-            })
-        })
-        .collect();
-    for client in clients {
-        client.join().unwrap();
-    }
+    let client = || loop {
+        let key = format!("{:016x}", OsRng.next_u64());
+        let written = key.clone();
+        let seq = db.write(move |txn| put(txn, &written, "x")).unwrap();
+        // One write each: a line is whole or not there.
+        let line = format!("\nack {seq} {key}\n");
+        std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
+    };
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(client);
+        }
+    });
 }
 
 #[test]
