@@ -137,6 +137,9 @@ fn deliver(
     }
     match (&order.sink, reply) {
         (Sink::PrintWho, AdminReply::Machine(machine)) => print(&render::machine::who(machine)),
+        (_, AdminReply::Invited(invitation)) if global.quiet => {
+            print(&format!("{}\n", render::paste_line(invitation)))
+        }
         (_, AdminReply::Invited(invitation)) => {
             // The line stands alone on standard output, so that it can be piped into a message.
             let (before, after) = render::around_paste_line(invitation, clock);

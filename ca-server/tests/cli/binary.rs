@@ -88,6 +88,8 @@ fn an_invitation_is_one_line_on_stdout() {
         err(&output)
     );
     assert!(!err(&output).contains("K7QD"), "{}", err(&output));
+    let quiet = run(data.path(), &["employee", "add", "bob@corp.example", "-q"]);
+    assert_eq!((out(&quiet), err(&quiet)), (out(&output), String::new()));
     let json = run(
         data.path(),
         &["employee", "add", "bob@corp.example", "--json"],
