@@ -3,6 +3,7 @@
 set -u
 folder=$1 network=$2
 trap '' INT TERM HUP QUIT
+echo ready
 while read -r _; do :; done
 
 # What still runs in the fleet's own network was started through the fleet. (To find, brackets are a pattern.)
