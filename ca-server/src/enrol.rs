@@ -220,11 +220,7 @@ pub async fn finish(
     .map_err(|error| SessionError::Invalid(error.to_string()))?;
     let Some(step) = step else {
         count_wrong_code(ca, key, &record.email, from).await?;
-        return Err(SessionError::Invalid(
-            "the code of the authenticator is wrong: type the six digits that it shows now; if they keep being wrong, set this \
-             machine's and the phone's clock"
-                .to_owned(),
-        ));
+        return Err(SessionError::WrongCode);
     };
     let hash = ca.hasher.hash(&request.password).await?;
     let seen = record.clone();

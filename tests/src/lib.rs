@@ -14,11 +14,13 @@
 //! # Ok(()) }
 //! ```
 
+mod company;
 mod fleet;
 mod home;
 mod machine;
 mod terminal;
 
+pub use company::{Company, Person, program, said, success};
 pub use fleet::{CA_ADDRESS, Fleet};
 pub use home::{Agent, Home};
 pub use machine::spec::{MachineSpec, Sudo};

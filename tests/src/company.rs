@@ -1,0 +1,413 @@
+//! A whole company on a fleet: the CA serving on the operator's side, and people who enrol and log in with real clients.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+use totp_rs::{Algorithm, Builder, Secret};
+
+use crate::{CA_ADDRESS, Fleet, Home, Machine};
+
+/// Where the CA listens, on the operator's side of the fleet's network.
+const PORT: u16 = 8443;
+
+/// The path of one of the project's programs, built beside this test.
+///
+/// # Panics
+/// When it is not there: `tests/run` builds the programs first.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let me = std::env::current_exe().expect("a test knows its own file");
+    let folder = me
+        .ancestors()
+        .find(|folder| folder.join(name).is_file())
+        .unwrap_or_else(|| {
+            panic!("{name} is not built: run `cargo build --workspace --bins` first")
+        });
+    folder.join(name)
+}
+
+/// A running CA with an enrolled admin.
+pub struct Company {
+    fleet: Fleet,
+    data: PathBuf,
+    server: Option<Child>,
+    log: PathBuf,
+}
+
+/// Somebody who is enrolled, and the only one who knows their secrets.
+pub struct Person {
+    /// Their workstation.
+    pub home: Home,
+    /// Their email.
+    pub email: String,
+    /// Their password.
+    pub password: String,
+    secret: Vec<u8>,
+    last_step: u64,
+}
+
+impl Company {
+    /// Makes a CA and starts it.
+    ///
+    /// # Errors
+    /// When a step fails; the error has the program's words.
+    pub fn new(fleet: &Fleet) -> Result<Self> {
+        let folder = fleet.folder().join("company");
+        fs::create_dir(&folder)?;
+        let passphrase = folder.join("passphrase");
+        fs::write(&passphrase, "correct horse battery staple\n")?;
+        fs::set_permissions(&passphrase, fs::Permissions::from_mode(0o600))?;
+        let mut company = Self {
+            fleet: fleet.clone(),
+            data: folder.join("ca"),
+            server: None,
+            log: folder.join("ca.log"),
+        };
+        let made = company
+            .command()
+            .args([
+                "init",
+                "--name",
+                &CA_ADDRESS.to_string(),
+                "--passphrase-file",
+            ])
+            .arg(&passphrase)
+            .output()?;
+        success("ca-server init", &made)?;
+        // What costs a hundred milliseconds on purpose costs one here; everything else is as it ships.
+        let config = company.data.join("config.toml");
+        let text = fs::read_to_string(&config)?
+            .replace("memory_kib = 65536", "memory_kib = 1024")
+            .replace("passes = 3", "passes = 1");
+        ensure!(
+            text.contains("memory_kib = 1024"),
+            "the configuration has another shape:\n{text}"
+        );
+        fs::write(&config, text)?;
+        company.start()?;
+        Ok(company)
+    }
+
+    /// The CA's data folder.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// What the server logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Starts the server; ready when its socket answers.
+    ///
+    /// # Errors
+    /// When it ends or does not answer within 30 s.
+    pub fn start(&mut self) -> Result<()> {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)?;
+        let mut server = self
+            .command()
+            .args(["serve", "--listen"])
+            .arg(format!("{CA_ADDRESS}:{PORT}"))
+            .arg("--passphrase-file")
+            .arg(self.data.with_file_name("passphrase"))
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self
+            .ca(&["krl", "show"])
+            .is_ok_and(|output| output.status.success())
+        {
+            if let Some(status) = server.try_wait()? {
+                bail!("the server ended ({status}):\n{}", self.log());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "the server does not answer:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Kills the server, as a power cut would.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut server) = self.server.take() {
+            // The child is `setsid --wait`: what it waits for is the server.
+            let pid = server.id().to_string();
+            let children =
+                fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+            for child in children.split_whitespace() {
+                Command::new("kill").args(["-9", child]).status()?;
+            }
+            server.kill()?;
+            server.wait()?;
+        }
+        Ok(())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.fleet.command(&program("ca-server").to_string_lossy());
+        command.env("SSH_CA_DATA", &self.data);
+        command
+    }
+
+    /// A `ca-server` command over the socket.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn ca(&self, words: &[&str]) -> Result<Output> {
+        Ok(self.command().args(words).stdin(Stdio::null()).output()?)
+    }
+
+    /// A `ca-server` command that must succeed; its standard output.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn ca_ok(&self, words: &[&str]) -> Result<String> {
+        let output = self.ca(words)?;
+        success(&format!("ca-server {}", words.join(" ")), &output)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// A `ca-server` command with `--json`; what it printed.
+    ///
+    /// # Errors
+    /// When it prints no JSON.
+    pub fn ca_json(&self, words: &[&str]) -> Result<serde_json::Value> {
+        let output = self.ca(&[words, &["--json"]].concat())?;
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("ca-server {}: {}", words.join(" "), said(&output)))
+    }
+
+    /// Invites somebody with these further words of `employee add`, and enrols them at a workstation of their own.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn hire(&self, email: &str, words: &[&str]) -> Result<Person> {
+        let name = email.split('@').next().unwrap_or(email);
+        let line = self.ca_ok(&[&["employee", "add", email], words].concat())?;
+        let home = self.fleet.home(name)?;
+        self.enrol(home, email, &line)
+    }
+
+    /// Runs the line that an admin hands over: `ca-client setup … && ca-client enrol …`.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn enrol(&self, home: Home, email: &str, line: &str) -> Result<Person> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let at = |word: &str| {
+            words
+                .iter()
+                .position(|held| *held == word)
+                .context(line.to_owned())
+        };
+        let (setup, enrol) = (at("setup")?, at("enrol")?);
+        let mut person = Person {
+            home,
+            email: email.to_owned(),
+            password: format!("wobbly-lantern-eats-41-figs-{}", email.len()),
+            secret: Vec::new(),
+            last_step: 0,
+        };
+        let done = person
+            .client()
+            .args(["setup", words[setup + 1], "--fingerprint", words[setup + 3]])
+            .output()?;
+        success("ca-client setup", &done)?;
+        let mut process = person
+            .client()
+            .args(["enrol", words[enrol + 1], "--secrets-stdin"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut answers = process.stdin.take().context("piped above")?;
+        let mut lines = BufReader::new(process.stdout.take().context("piped above")?).lines();
+        writeln!(answers, "{}", person.password)?;
+        for line in &mut lines {
+            if let Some((_, text)) = line?.split_once("or type: ") {
+                let text: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+                person.secret = Secret::try_from_base32(&text)
+                    .map_err(|error| anyhow::anyhow!("{error:?}"))?
+                    .as_bytes()
+                    .to_vec();
+                break;
+            }
+        }
+        ensure!(
+            !person.secret.is_empty(),
+            "no authenticator secret was shown: {}",
+            said(&process.wait_with_output()?)
+        );
+        writeln!(answers, "{}", person.code())?;
+        drop(answers);
+        lines.for_each(drop);
+        success("ca-client enrol", &process.wait_with_output()?)?;
+        Ok(person)
+    }
+
+    /// Puts machines under the CA with `bootstrap` from the admin's workstation, over the CA's socket.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn bootstrap(&self, admin: &Home, machine: &Machine, pool: &str) -> Result<String> {
+        let output = self
+            .bootstrap_command(admin)
+            .args([
+                "add-machine",
+                machine.name(),
+                "--pool",
+                pool,
+                "--yes",
+                "--host-key",
+                &machine.host_key()?,
+            ])
+            .args(["--address", &machine.addr().to_string()])
+            .output()?;
+        success(
+            &format!("bootstrap add-machine {}", machine.name()),
+            &output,
+        )?;
+        Ok(said(&output))
+    }
+
+    /// A `bootstrap` command at a workstation, over the CA's socket.
+    #[must_use]
+    pub fn bootstrap_command(&self, admin: &Home) -> Command {
+        let mut command = admin.command(&program("bootstrap").to_string_lossy());
+        command
+            .arg("--socket")
+            .arg(self.data.join("admin.sock"))
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Company {
+    fn drop(&mut self) {
+        if let Err(error) = self.kill() {
+            eprintln!("the server could not be stopped: {error}");
+        }
+    }
+}
+
+impl Person {
+    /// A `ca-client` command at their workstation.
+    #[must_use]
+    pub fn client(&self) -> Command {
+        self.home.command(&program("ca-client").to_string_lossy())
+    }
+
+    /// A TOTP code that was not used yet: waits for the next step where the last one of the slack was used.
+    pub fn code(&mut self) -> String {
+        loop {
+            let now = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .expect("it is after 1970")
+                .as_secs();
+            // The server takes the step before and the one after, too: three logins need not wait.
+            let first = (self.last_step + 1).max(now / 30 - 1);
+            if first <= now / 30 + 1 {
+                self.last_step = first;
+                return self.code_of(first);
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn code_of(&self, step: u64) -> String {
+        let secret = Secret::new(self.secret.clone().into_boxed_slice());
+        let totp = Builder::new()
+            .with_algorithm(Algorithm::SHA1)
+            .with_digits(6)
+            .with_skew(1)
+            .with_step_duration(30)
+            .with_secret(secret)
+            .with_account_name(self.email.as_str())
+            .build()
+            .expect("the CA's secrets are long enough");
+        totp.generate(step * 30).to_string()
+    }
+
+    /// Runs `ca-client login` with these further words.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn try_login(&mut self, words: &[&str]) -> Result<Output> {
+        let code = self.code();
+        let mut process = self
+            .client()
+            .args(["login", "--email", &self.email, "--secrets-stdin"])
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut answers = process.stdin.take().context("piped above")?;
+        write!(answers, "{}\n{code}\n", self.password)?;
+        drop(answers);
+        Ok(process.wait_with_output()?)
+    }
+
+    /// Logs in; what it said.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn login(&mut self) -> Result<String> {
+        let output = self.try_login(&[])?;
+        success("ca-client login", &output)?;
+        Ok(said(&output))
+    }
+
+    /// Runs `ssh` with these words, as they would type it.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn ssh(&self, words: &[&str]) -> Result<Output> {
+        Ok(self
+            .home
+            .command("ssh")
+            .args(words)
+            .stdin(Stdio::null())
+            .output()?)
+    }
+}
+
+/// Everything that a program said.
+#[must_use]
+pub fn said(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// # Errors
+/// When the program did not end with 0.
+pub fn success(what: &str, output: &Output) -> Result<()> {
+    ensure!(
+        output.status.success(),
+        "{what} ended with {}:\n{}",
+        output.status,
+        said(output)
+    );
+    Ok(())
+}
