@@ -2,6 +2,8 @@
 //! speaks the contract and really signs. (The real server takes part in the workspace's end-to-end tests.)
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "client/admin.rs"]
+mod admin;
 #[path = "client/agents.rs"]
 mod agents;
 #[path = "client/ca.rs"]
