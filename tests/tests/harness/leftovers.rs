@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use e2e::Fleet;
@@ -198,7 +198,9 @@ fn a_killed_test_process_leaves_nothing() {
         assert_eq!(status.success(), signal != "KILL", "{signal}: {status}");
         // After a SIGKILL the keeper clears up on its own.
         let deadline = Instant::now() + Duration::from_secs(20);
-        while (folder.exists() || !still_there(&processes).is_empty()) && Instant::now() < deadline
+        let reaped = |stray: &mut Child| stray.try_wait().unwrap().is_some();
+        while (folder.exists() || !reaped(&mut stray) || !still_there(&processes).is_empty())
+            && Instant::now() < deadline
         {
             std::thread::sleep(Duration::from_millis(20));
         }
