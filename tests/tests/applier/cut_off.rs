@@ -69,7 +69,7 @@ fn wishes(bench: &Bench) -> Result<[MachineSpec; 2]> {
     two.accounts.pop();
     two.accounts.push(account("bob", 61003)?);
     two.accounts[0].sudo = ca_machine::SudoRule::All;
-    two.sync_from = vec!["10.77.0.0/16".parse()?];
+    two.sync_from.push("192.0.2.1".parse()?);
     Ok([one, two])
 }
 

@@ -64,6 +64,9 @@ apply_bundle() {
     lock config 30
     mkdir -p -m 700 "$STATE" || refuse disk "$STATE could not be made"
     find_sshd
+    # Before anything else: what nobody signed puts nothing back.
+    choose_fleet
+    verify bundle@ssh-ca "$W/bundle"
     if [ -d "$PENDING" ]; then
         # One that was never confirmed, or was killed half way: from the start again.
         put_back || refuse disk "an earlier change waits for its confirmation and could not be put back; look at the disk"
