@@ -108,7 +108,7 @@ pub enum Request {
     Check,
     /// Put the snapshot back now.
     RollBack,
-    /// Take off everything that the CA put there, but no account's home (made accounts are expired).
+    /// Take off everything that the CA put there, but no account's home (made accounts are expired). Through an admin's own login only.
     Remove,
     /// Log in from the machine to itself with this key, to prove what its sshd accepts.
     Prove {

@@ -91,6 +91,11 @@ fn r9_new_fleet_keys_come_through_an_admins_login_only() -> Result<()> {
     bench.settle(&spec, 1, 1)?;
     let report = bench.sync(&bench.apply(None, Some(bench.ca.signed(&spec, 2)?)))?;
     ensure!(refusal(&report) == "bad-request", "{report:?}");
+    let report = bench.sync(&Request::Remove)?;
+    ensure!(
+        refusal(&report) == "bad-request",
+        "nor is the CA taken off by ssh-ca-sync: {report:?}"
+    );
     // Also where the machine's own are gone.
     bench.machine.run(&["rm", "/etc/ssh/ca/fleet.pub"])?;
     let report = bench.sync(&bench.apply(None, Some(bench.ca.signed(&spec, 2)?)))?;

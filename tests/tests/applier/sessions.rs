@@ -268,3 +268,30 @@ fn r8_sessions_end_by_key_id_or_serial_on_request() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn r8_a_login_that_straddles_the_new_krl_ends_a_moment_later() -> Result<()> {
+    let bench = bench!("r8_a_login_that_straddles_the_new_krl_ends_a_moment_later");
+    bench.settle(&bench.ca.spec("web-1")?, 1, 1)?;
+    bench
+        .machine
+        .run(&["cp", "-p", "/etc/ssh/ca/revoked.krl", "/run/old.krl"])?;
+    let apply = bench.sync_apply(
+        Some(bench.ca.signed_krl(2, &["alice@corp.example/1"])?),
+        None,
+    );
+    done(bench.sync(&apply)?)?;
+    // sshd read the old KRL a moment before the rename, and the session began a moment after the first look.
+    let swap =
+        "cp -p /etc/ssh/ca/revoked.krl /run/new.krl; cp -p /run/old.krl /etc/ssh/ca/revoked.krl";
+    bench.machine.run(&["sh", "-c", swap])?;
+    let mut alice = session(&bench, "alice", "alice@corp.example/1", &[])?;
+    bench
+        .machine
+        .run(&["cp", "-p", "/run/new.krl", "/etc/ssh/ca/revoked.krl"])?;
+    ensure!(
+        ends(&mut alice, Duration::from_secs(40))?,
+        "nobody looked again"
+    );
+    Ok(())
+}

@@ -23,6 +23,10 @@ read_request
 if [ "$first_contact" = no ] && { [ -e "$W/fleet" ] || [ -e "$W/admin-key" ]; }; then
     refuse bad-request "new fleet keys and admin accounts come through an admin's own login only"
 fi
+if [ "$first_contact" = no ] && [ "$verb" = remove ]; then
+    # Without the CA's rules an adopted account takes its own keys again: nothing that the key of ssh-ca-sync alone may bring about.
+    refuse bad-request "the CA is taken off a machine through an admin's own login only (bootstrap remove-machine)"
+fi
 case $verb in
 apply) apply ;;
 dry-run) dry_run ;;
