@@ -5,7 +5,7 @@ pub mod door;
 mod employee;
 mod grant;
 mod look;
-mod machine;
+pub mod machine;
 mod place;
 mod pool;
 mod revoke;

@@ -8,6 +8,7 @@ pub mod config;
 pub mod enrol;
 pub mod fleet;
 pub mod folder;
+mod house;
 pub mod http;
 pub mod init;
 pub mod issue;

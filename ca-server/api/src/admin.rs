@@ -246,7 +246,7 @@ pub enum AdminRequest {
     KrlShow {},
     /// The KRL file itself. Answer: [`AdminReply::KrlFile`].
     KrlExport {},
-    /// Is this certificate revoked? Answer: [`AdminReply::Text`].
+    /// Is this certificate revoked? Answer: [`AdminReply::KrlJudged`].
     KrlCheck {
         /// OpenSSH text.
         certificate: String,
@@ -464,6 +464,8 @@ pub enum AdminReply {
     Krl(KrlView),
     /// The KRL file, base64.
     KrlFile(String),
+    /// What OpenSSH says of a certificate with the KRL in force.
+    KrlJudged(KrlJudgement),
     /// What a sync did.
     Synced(Vec<MachineDelivery>),
     /// What a check-up found.

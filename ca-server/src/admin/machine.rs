@@ -38,6 +38,9 @@ fn unavailable(error: impl std::fmt::Display) -> ApiError {
 }
 
 /// A machine's record.
+///
+/// # Errors
+/// If the store cannot be read.
 pub fn record(ca: &Ca, machine: &MachineName) -> Result<Option<FleetRecord>, ApiError> {
     ca.db
         .read(|view| view.get_json(Table::Fleet, machine.as_str().as_bytes()))
@@ -70,6 +73,10 @@ fn parse_prepare(request: MachinePrepare) -> Result<Wanted, ApiError> {
     })
 }
 
+/// `MachinePrepare`.
+///
+/// # Errors
+/// When the machine may not be prepared like this.
 pub async fn prepare(
     ca: &Arc<Ca>,
     actor: Actor,
@@ -184,6 +191,9 @@ async fn host_certificate(
 }
 
 /// A new host certificate, and when it ends.
+///
+/// # Errors
+/// When it cannot be issued.
 pub async fn new_host_certificate(
     ca: &Arc<Ca>,
     actor: Actor,
@@ -323,6 +333,10 @@ fn dry_run(
     Ok((record, compiled))
 }
 
+/// `MachineProbe`.
+///
+/// # Errors
+/// When the machine is not known, or the key not certifiable.
 pub async fn probe(
     ca: &Arc<Ca>,
     actor: Actor,
@@ -361,6 +375,9 @@ pub async fn probe(
 }
 
 /// Changes a machine's record in one transaction.
+///
+/// # Errors
+/// When the machine is not known, or `change` refuses.
 pub async fn edit<F>(
     ca: &Arc<Ca>,
     actor: Actor,
@@ -389,6 +406,9 @@ where
 }
 
 /// `machine move`.
+///
+/// # Errors
+/// When a pool or the machine is not known.
 pub async fn put(
     ca: &Arc<Ca>,
     actor: Actor,
@@ -419,6 +439,10 @@ pub async fn put(
     .await
 }
 
+/// `machine set`.
+///
+/// # Errors
+/// When the address is none, or the machine is not known.
 pub async fn set(
     ca: &Arc<Ca>,
     actor: Actor,
@@ -454,6 +478,28 @@ pub async fn set(
     .await
 }
 
+/// Makes a machine's host certificate anew; sync brings it.
+///
+/// # Errors
+/// When it cannot be issued or stored.
+pub async fn renew_host_certificate(ca: &Arc<Ca>, machine: &MachineName) -> Result<(), ApiError> {
+    let old = record(ca, machine)?.ok_or_else(|| unknown("machine", machine, "machine"))?;
+    let key = PublicKey::from_openssh(&old.host_key).map_err(unavailable)?;
+    let (certificate, until) =
+        new_host_certificate(ca, Actor::Server, machine, &old.address, &key).await?;
+    let name = machine.clone();
+    edit(ca, Actor::Server, machine.as_str(), move |_, record| {
+        record.host_certificate.clone_from(&certificate);
+        record.host_certificate_until_unix = until;
+        Ok(Event::MachineChanged {
+            machine: name.clone(),
+            changes: BTreeMap::from([("host_certificate".to_owned(), "renewed".to_owned())]),
+        })
+    })
+    .await?;
+    Ok(())
+}
+
 /// `HOST`, `HOST:PORT`, `[IPv6]:PORT` or a bare IPv6 address.
 fn parse_address(text: &str) -> Result<(String, u16), ApiError> {
     let wrong = || {
@@ -480,6 +526,10 @@ fn parse_address(text: &str) -> Result<(String, u16), ApiError> {
         .ok_or_else(wrong)
 }
 
+/// `machine enforce`, `machine observe`.
+///
+/// # Errors
+/// When the machine is not known.
 pub async fn enforce(
     ca: &Arc<Ca>,
     actor: Actor,
@@ -497,6 +547,10 @@ pub async fn enforce(
     .await
 }
 
+/// `machine remove`.
+///
+/// # Errors
+/// When the machine is not known.
 pub async fn remove(ca: &Arc<Ca>, actor: Actor, machine: &str) -> Result<AdminReply, ApiError> {
     let machine: MachineName = parse(machine)?;
     let name = machine.clone();
@@ -532,6 +586,9 @@ pub async fn remove(ca: &Arc<Ca>, actor: Actor, machine: &str) -> Result<AdminRe
 }
 
 /// Stores that a machine was proven.
+///
+/// # Errors
+/// When the store fails.
 pub async fn managed(
     ca: &Arc<Ca>,
     actor: Actor,

@@ -45,6 +45,8 @@ impl From<Verdict> for ExitCode {
 pub fn verdict(reply: &AdminReply, sink: &Sink) -> Verdict {
     let all = |done: bool| if done { Verdict::Done } else { Verdict::Partly };
     match reply {
+        // As `ssh-keygen -Q` has it: a revoked certificate is no success.
+        AdminReply::KrlJudged(judged) if judged.revoked => Verdict::Failed,
         AdminReply::Revoked(revocation) => all(revocation.proven()),
         AdminReply::Synced(machines) => all(machines
             .iter()

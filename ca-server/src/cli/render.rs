@@ -50,6 +50,13 @@ pub fn reply(reply: &AdminReply, context: &Context) -> String {
         AdminReply::Machines(all) => machine::all(all, clock),
         AdminReply::Revoked(revocation) => revocation::revoked(revocation, context),
         AdminReply::Krl(view) => krl::view(view, clock),
+        AdminReply::KrlJudged(judged) => format!(
+            "serial {} of {}: {} (KRL {})\n",
+            judged.serial,
+            line(&judged.key_id),
+            if judged.revoked { "REVOKED" } else { "good" },
+            judged.krl_version
+        ),
         AdminReply::KrlFile(base64) => format!("{}\n", line(base64)),
         AdminReply::Synced(machines) => delivery::synced(machines, clock),
         AdminReply::Checked(machines) => delivery::checked(machines),

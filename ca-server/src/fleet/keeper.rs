@@ -19,7 +19,9 @@ use super::{
     wanted,
 };
 use crate::{
+    admin::machine::{self, HOST_CERTIFICATE_SECS},
     ca::{Ca, unix_ms},
+    house,
     ledger::{Actor, Event},
     records::{FleetRecord, KrlRecord, MachineStatus, fleet},
     revoke::krl,
@@ -28,6 +30,9 @@ use crate::{
 
 /// How often machines are looked at when nothing changed.
 const ROUND: Duration = Duration::from_secs(60);
+
+/// How often rows that ended are deleted.
+const SWEEP: Duration = Duration::from_secs(3600);
 
 /// The longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
@@ -155,7 +160,14 @@ pub async fn keep(
     mut stop: tokio::sync::watch::Receiver<bool>,
 ) {
     let mut pauses: BTreeMap<MachineName, (u32, Instant)> = BTreeMap::new();
+    let mut swept = None;
     loop {
+        if swept.is_none_or(|at: Instant| at.elapsed() > SWEEP) {
+            swept = Some(Instant::now());
+            if let Err(error) = house::prune(&ca).await {
+                tracing::error!(%error, "rows that ended could not be deleted");
+            }
+        }
         if let Err(error) = round(&ca, &agent, &mut pauses).await {
             tracing::error!(%error, "machines could not be brought up to date");
         }
@@ -163,6 +175,21 @@ pub async fn keep(
             () = ca.fleet_changed.notified() => {}
             () = tokio::time::sleep(ROUND) => {}
             _ = stop.changed() => return,
+        }
+    }
+}
+
+/// Makes host certificates anew when half of their life is over; the next bundle carries them.
+async fn renew_host_certificates(ca: &Arc<Ca>) {
+    let half = i64::try_from(HOST_CERTIFICATE_SECS / 2).unwrap_or(i64::MAX);
+    let soon = ca.clock.now().unix_timestamp() + half;
+    let old = managed(ca)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|(_, record)| record.host_certificate_until_unix < soon);
+    for (name, _) in old {
+        if let Err(error) = machine::renew_host_certificate(ca, &name).await {
+            tracing::error!(machine = %name, %error, "its host certificate could not be renewed; the old one stays");
         }
     }
 }
@@ -185,6 +212,7 @@ async fn round(
 ) -> Result<(), RoundError> {
     let krl = krl::current(ca).await?;
     // A bundle that cannot be made must not keep a revocation from its machine (R10).
+    renew_host_certificates(ca).await;
     if let Err(error) = wanted::refresh_all(ca).await {
         tracing::error!(%error, "bundles could not be brought up to date");
     }

@@ -384,6 +384,9 @@ impl Event {
     /// What the event is about, for a column; empty where it is about the CA. Fit for a terminal (S5).
     #[must_use]
     pub fn about(&self) -> String {
+        if let Self::Revoked { what, .. } = self {
+            return printable(&what.describe());
+        }
         let fields = self.fields();
         let subject = SUBJECTS.iter().find_map(|name| fields.get(*name));
         subject.map(show).unwrap_or_default()
@@ -392,6 +395,9 @@ impl Event {
     /// The rest as `name=value`, parted by spaces. Fit for a terminal (S5).
     #[must_use]
     pub fn detail(&self) -> String {
+        if let Self::GrantAdded { rule, .. } | Self::GrantRemoved { rule, .. } = self {
+            return printable(&grant_in_words(rule));
+        }
         let fields = self.fields();
         let subject = SUBJECTS.iter().find(|name| fields.contains_key(**name));
         let rest = fields
@@ -417,6 +423,46 @@ impl Event {
             _ => serde_json::Map::new(),
         }
     }
+}
+
+impl RevokedWhat {
+    /// In words.
+    fn describe(&self) -> String {
+        match self {
+            Self::Employee { email, .. } => email.to_string(),
+            Self::Serials { serials } => {
+                let serials: Vec<String> = serials.iter().map(ToString::to_string).collect();
+                format!("serial {}", serials.join(", "))
+            }
+            Self::Key { fingerprint } | Self::Ca { fingerprint } => fingerprint.clone(),
+        }
+    }
+}
+
+/// `alice@corp.example as self on web-server, sudo none`.
+fn grant_in_words(rule: &policies::Grant) -> String {
+    use policies::{GrantAccount, Grantee, Sudo};
+    let who = match &rule.who {
+        Grantee::Employee(email) => email.to_string(),
+        Grantee::Team(team) => format!("team {team}"),
+    };
+    let account = match &rule.account {
+        GrantAccount::Own => "self",
+        GrantAccount::Shared(account) => account.as_str(),
+    };
+    let sudo = match &rule.sudo {
+        Sudo::None => "none".to_owned(),
+        Sudo::All => "all".to_owned(),
+        Sudo::Commands(commands) => commands.iter().cloned().collect::<Vec<_>>().join(","),
+    };
+    let mut words = format!("{who} as {account} on {}, sudo {sudo}", rule.pool);
+    if rule.conditions != policies::Conditions::default() {
+        words.push_str(", under conditions");
+    }
+    if let Some(until) = rule.until_unix_secs {
+        words.push_str(&format!(", until {until} (Unix time)"));
+    }
+    words
 }
 
 /// A value on one line: text with spaces in quotes, lists with commas.

@@ -308,3 +308,16 @@ pub struct LedgerHead {
     /// A line of JSON with both, and an SSHSIG (PEM) over it by the CA's ledger key: what [`super::AdminRequest::AuditVerify`] takes.
     pub signature: String,
 }
+
+/// What OpenSSH itself says of a certificate with the KRL in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KrlJudgement {
+    /// The certificate's serial.
+    pub serial: u64,
+    /// Its key ID.
+    pub key_id: String,
+    /// Is it revoked?
+    pub revoked: bool,
+    /// The KRL's version.
+    pub krl_version: u64,
+}

@@ -1,0 +1,96 @@
+//! Machines as the commands show them.
+
+use ca_api::admin::{AdminReply, MachineView};
+use policies::MachineName;
+use ssh_key::{HashAlg, PublicKey};
+use time::OffsetDateTime;
+
+use super::{Reply, failed, view};
+use crate::{
+    admin::{parse, unknown},
+    ca::Ca,
+    records::{Compiled, FleetRecord, MachineStatus, SeenRecord, fleet},
+    store::{Read, ReadError, Snapshot, Table},
+};
+
+pub fn machines(ca: &Ca) -> Reply {
+    let (view, compiled) = view(ca)?;
+    let all = fleet(&view)
+        .map_err(failed)?
+        .into_iter()
+        .map(|(name, record)| one_machine(&view, &compiled, &name, record, ca.clock.now()))
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
+    Ok(AdminReply::Machines(all))
+}
+
+pub fn machine(ca: &Ca, machine: &str) -> Reply {
+    let name: MachineName = parse(machine)?;
+    let (view, compiled) = view(ca)?;
+    let record: Option<FleetRecord> = view
+        .get_json(Table::Fleet, name.as_str().as_bytes())
+        .map_err(failed)?;
+    let record = record.ok_or_else(|| unknown("machine", &name, "machine"))?;
+    one_machine(&view, &compiled, &name, record, ca.clock.now())
+        .map(AdminReply::Machine)
+        .map_err(failed)
+}
+
+fn one_machine(
+    view: &Snapshot,
+    compiled: &Compiled,
+    name: &MachineName,
+    record: FleetRecord,
+    now: OffsetDateTime,
+) -> Result<MachineView, ReadError> {
+    let seen: SeenRecord = view
+        .get_json(Table::Seen, name.as_str().as_bytes())?
+        .unwrap_or_default();
+    let krl: Option<crate::records::KrlRecord> =
+        view.get_json(Table::Krl, crate::records::KRL_CURRENT)?;
+    let pools = compiled
+        .policy
+        .machines
+        .get(name)
+        .map(|machine| &machine.pools);
+    Ok(MachineView {
+        name: name.to_string(),
+        address: record.address,
+        port: record.port,
+        pools: pools
+            .into_iter()
+            .flatten()
+            .map(ToString::to_string)
+            .collect(),
+        status: match record.status {
+            MachineStatus::Preparing => "preparing",
+            MachineStatus::Managed => "managed",
+        }
+        .to_owned(),
+        observed: record.observed,
+        generation_wanted: record.generation,
+        generation: seen.generation,
+        krl_wanted: krl.map_or(0, |krl| krl.version),
+        krl_version: seen.krl_version,
+        last_seen_unix: seen.last_seen_unix,
+        trouble: seen.trouble,
+        host_key: PublicKey::from_openssh(&record.host_key)
+            .map(|key| key.fingerprint(HashAlg::Sha256).to_string())
+            .unwrap_or_default(),
+        host_certificate_until_unix: record.host_certificate_until_unix,
+        who: who(compiled, name, now),
+    })
+}
+
+/// Who reaches a machine, as whom: `alice@corp.example as alice`.
+pub fn who(compiled: &Compiled, machine: &MachineName, now: OffsetDateTime) -> Vec<String> {
+    let mut who = Vec::new();
+    for email in compiled.policy.employees.keys() {
+        for cell in policies::reach(&compiled.index, email, now) {
+            if cell.machine == *machine {
+                who.push(format!("{email} as {}", cell.account));
+            }
+        }
+    }
+    who
+}
