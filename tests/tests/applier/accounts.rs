@@ -13,7 +13,7 @@ fn h5_an_existing_account_is_never_taken_over_silently() -> Result<()> {
     let bench = bench!("h5_an_existing_account_is_never_taken_over_silently");
     bench
         .machine
-        .run(&["useradd", "-m", "-u", "1500", "alice"])?;
+        .run(&["useradd", "-m", "-u", "61001", "alice"])?;
     let before = bench
         .machine
         .run(&["sh", "-c", "cat /etc/passwd /etc/shadow; ls -lR /etc/ssh"])?
@@ -33,18 +33,18 @@ fn h5_an_existing_account_is_never_taken_over_silently() -> Result<()> {
     );
     ensure!(!bench.enters("alice", "alice@web", "alice@corp.example/1")?);
     // A uid that somebody has, and a group of that name, are refused as well.
-    spec.accounts[0] = account("carol", 1500)?;
+    spec.accounts[0] = account("carol", 61001)?;
     let report = bench.send(&bench.apply(Some(krl.clone()), Some(bench.ca.signed(&spec, 2)?)))?;
     ensure!(refusal(&report) == "account-exists", "{report:?}");
     spec.accounts[0] = account("sudo", 61009)?;
     let report = bench.send(&bench.apply(Some(krl.clone()), Some(bench.ca.signed(&spec, 3)?)))?;
     ensure!(refusal(&report) == "account-exists", "{report:?}");
     // Said out loud, it is taken over as it is.
-    spec.accounts[0] = account("alice", 1500)?;
+    spec.accounts[0] = account("alice", 61001)?;
     spec.accounts[0].origin = Origin::Adopted;
     bench.settle(&spec, 4, 2)?;
     ensure!(bench.enters("alice", "alice@web", "alice@corp.example/1")?);
-    ensure!(bench.machine.run(&["id", "-u", "alice"])?.stdout.trim() == "1500");
+    ensure!(bench.machine.run(&["id", "-u", "alice"])?.stdout.trim() == "61001");
     // Adopted and then forgotten is given back, not expired.
     spec.accounts.remove(0);
     let apply = bench.apply(None, Some(bench.ca.signed(&spec, 5)?));
