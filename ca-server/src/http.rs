@@ -111,7 +111,6 @@ fn employee_routes() -> Router<Arc<Ca>> {
 }
 
 /// Every route of the server, for both kinds of peers; the [`Peer`] of a connection is an extension of its requests.
-#[must_use]
 pub fn router(ca: Arc<Ca>, admin: Arc<Admin>) -> Router {
     employee_routes()
         .with_state(Arc::clone(&ca))

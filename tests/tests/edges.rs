@@ -65,3 +65,50 @@ fn the_crates_know_each_other_only_through_the_one_way_doors() {
         assert!(extra.is_empty(), "{name} must not know {extra:?}");
     }
 }
+
+/// Every Rust file of the project.
+fn sources(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") && !path.ends_with(".git") {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_promise_of_the_readme_has_a_test_where_it_says() {
+    let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let mut files = Vec::new();
+    sources(root, &mut files);
+    let tests: Vec<(String, String)> = files
+        .iter()
+        .map(|path| {
+            (
+                path.strip_prefix(root).unwrap().display().to_string(),
+                std::fs::read_to_string(path).unwrap(),
+            )
+        })
+        .collect();
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let rows: Vec<Vec<&str>> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .map(|line| line.split(" | ").collect::<Vec<_>>())
+        .filter(|row| row.len() == 3 && row[0].starts_with(|c: char| c.is_ascii_uppercase()))
+        .filter(|row| row[0].len() <= 3 && row[0].ends_with(|c: char| c.is_ascii_digit()))
+        .collect();
+    assert!(rows.len() > 50, "the table of promises is not where it was");
+    for row in rows {
+        let name = format!("fn {}_", row[0].to_ascii_lowercase());
+        for place in row[2].split(", ") {
+            let place = place.trim_matches('`');
+            let there = tests
+                .iter()
+                .any(|(path, text)| path.starts_with(place) && text.contains(&name));
+            assert!(there, "{}: no test `{name}…` in {place}", row[0]);
+        }
+    }
+}

@@ -191,7 +191,10 @@ impl Admin {
         }
         let own = [
             self.ca.keys.user_ca.public_key(),
+            self.ca.keys.host_ca.public_key(),
+            self.ca.keys.fleet.public_key().key_data(),
             self.ca.keys.sync.public_key().key_data(),
+            self.ca.keys.ledger.public_key().key_data(),
         ];
         if own
             .iter()

@@ -13,7 +13,7 @@ use argon2::{
 };
 use ca_api::Secret;
 use rand_core::OsRng;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Argon2Config;
 
@@ -74,12 +74,24 @@ impl Hasher {
     /// When it is too long, or too many wait.
     pub async fn hash(&self, password: &Secret) -> Result<String, HashError> {
         let password = bounded(password)?;
-        let _place = self.queue.try_acquire().map_err(|_| HashError::Busy)?;
-        let _turn = self.turns.acquire().await.map_err(|_| HashError::Busy)?;
+        let turn = self.turn().await?;
         let argon2 = self.argon2.clone();
-        tokio::task::spawn_blocking(move || hash(&argon2, password.expose()))
-            .await
-            .map_err(|_| HashError::Busy)?
+        tokio::task::spawn_blocking(move || {
+            let _held = turn;
+            hash(&argon2, password.expose())
+        })
+        .await
+        .map_err(|_| HashError::Busy)?
+    }
+
+    /// Waits for a turn. It goes along with the work, which goes on when whoever asked hangs up: were it given back then,
+    /// a client that connects and cuts could run any number at once (A10).
+    async fn turn(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), HashError> {
+        let place = Arc::clone(&self.queue)
+            .try_acquire_owned()
+            .map_err(|_| HashError::Busy)?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        Ok((place, turn.map_err(|_| HashError::Busy)?))
     }
 
     /// Is `password` the one behind `stored`? Without `stored`, does the same work and says no.
@@ -91,8 +103,7 @@ impl Hasher {
         password: &Secret,
         stored: Option<&str>,
     ) -> Result<Verdict, HashError> {
-        let _place = self.queue.try_acquire().map_err(|_| HashError::Busy)?;
-        let _turn = self.turns.acquire().await.map_err(|_| HashError::Busy)?;
+        let turn = self.turn().await?;
         let (known, phc): (bool, Arc<str>) = match stored {
             Some(phc) => (true, phc.into()),
             None => (false, Arc::clone(&self.decoy)),
@@ -103,6 +114,7 @@ impl Hasher {
         };
         let argon2 = self.argon2.clone();
         let same = tokio::task::spawn_blocking(move || {
+            let _held = turn;
             PasswordHash::new(&phc).is_ok_and(|parsed| {
                 argon2
                     .verify_password(password.expose().as_bytes(), &parsed)
@@ -317,6 +329,30 @@ mod tests {
         for one in waiting {
             assert_eq!(one.await.unwrap().unwrap(), Verdict::Wrong);
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a10_whoever_hangs_up_does_not_make_room_while_their_work_goes_on() {
+        let hasher = Hasher::new(Argon2Config {
+            memory_kib: 64 * 1024,
+            passes: 8,
+            parallel: 1,
+        })
+        .unwrap();
+        let asking = hasher.clone();
+        let task = tokio::spawn(async move { asking.verify(&secret("x"), None).await });
+        while hasher.turns.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert_eq!(hasher.turns.available_permits(), 0);
+        assert_eq!(
+            hasher.verify(&secret("x"), None).await.unwrap(),
+            Verdict::Wrong
+        );
+        assert_eq!(hasher.turns.available_permits(), 1);
     }
 
     #[tokio::test]

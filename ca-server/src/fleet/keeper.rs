@@ -52,7 +52,7 @@ pub struct Push {
 /// # Errors
 /// If the store cannot be read.
 pub fn managed(ca: &Ca) -> Result<Vec<(MachineName, FleetRecord)>, ReadError> {
-    let all = ca.db.read(|view| fleet(view))?;
+    let all = ca.db.read(fleet)?;
     Ok(all
         .into_iter()
         .filter(|(_, record)| record.status == MachineStatus::Managed)

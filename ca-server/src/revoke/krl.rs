@@ -174,10 +174,11 @@ fn build(
     // The version follows the clock and never falls: after a restore it is still above what any machine has (R2, S7).
     let version = now.max(last_version + 1);
     let make = |error: &dyn std::fmt::Display| KrlError::Make(error.to_string());
-    let scope = CaScope::key(blob(ca.keys.user_ca.public_key())?).map_err(|error| make(&error))?;
+    let scopes = Scopes::of(ca)?;
+    let scope = &scopes.user;
     let mut builder = KrlBuilder::new(version, now);
     builder
-        .revoke_key_id(&scope, REVOKED_KEY_ID)
+        .revoke_key_id(scope, REVOKED_KEY_ID)
         .map_err(|error| make(&error))?;
     for entry in entries {
         let wrong = |why: String| KrlError::Entry {
@@ -187,12 +188,12 @@ fn build(
         match &entry.what {
             Revoked::KeyId(key_id) => {
                 builder
-                    .revoke_key_id(&scope, key_id)
+                    .revoke_key_id(scope, key_id)
                     .map_err(|error| wrong(error.to_string()))?;
             }
-            Revoked::Serial { serial, .. } => {
+            Revoked::Serial { ca, serial } => {
                 builder
-                    .revoke_serial(&scope, *serial)
+                    .revoke_serial(scopes.of_key(ca), *serial)
                     .map_err(|error| wrong(error.to_string()))?;
             }
             Revoked::Key(fingerprint) => {
@@ -206,7 +207,7 @@ fn build(
         }
     }
     let bytes = builder.build().encode().map_err(|error| make(&error))?;
-    check(&bytes, entries, &scope, canaries)?;
+    check(&bytes, entries, &scopes, canaries)?;
     let parcel = KrlParcel {
         version,
         issued_unix: now,
@@ -228,6 +229,36 @@ fn build(
     })
 }
 
+/// The CA keys under which entries are filed (R4).
+struct Scopes {
+    user: CaScope,
+    host: CaScope,
+    /// `SHA256:…` of the host CA key.
+    host_key: String,
+}
+
+impl Scopes {
+    fn of(ca: &Ca) -> Result<Self, KrlError> {
+        let scope =
+            |key| CaScope::key(blob(key)?).map_err(|error| KrlError::Make(error.to_string()));
+        let host = ca.keys.host_ca.public_key();
+        Ok(Self {
+            user: scope(ca.keys.user_ca.public_key())?,
+            host: scope(host)?,
+            host_key: host.fingerprint(ssh_key::HashAlg::Sha256).to_string(),
+        })
+    }
+
+    /// The section of the key that signed.
+    fn of_key(&self, fingerprint: &str) -> &CaScope {
+        if fingerprint == self.host_key {
+            &self.host
+        } else {
+            &self.user
+        }
+    }
+}
+
 fn blob(key: &ssh_key::public::KeyData) -> Result<Vec<u8>, KrlError> {
     ssh_key::PublicKey::from(key.clone())
         .to_bytes()
@@ -239,20 +270,22 @@ fn blob(key: &ssh_key::public::KeyData) -> Result<Vec<u8>, KrlError> {
 fn check(
     bytes: &[u8],
     entries: &[RevocationRecord],
-    scope: &CaScope,
+    scopes: &Scopes,
     canaries: &Canaries,
 ) -> Result<(), KrlError> {
     let wrong = |what: String| KrlError::Check(what);
     let krl = Krl::decode(bytes).map_err(|error| wrong(error.to_string()))?;
-    let section = krl
-        .certificates()
-        .find(|(held, _)| *held == scope)
-        .map(|(_, section)| section)
-        .ok_or_else(|| wrong("the section of the user CA is missing".to_owned()))?;
+    let section = |scope: &CaScope| {
+        krl.certificates()
+            .find(|(held, _)| *held == scope)
+            .map(|(_, section)| section)
+            .ok_or_else(|| wrong("the section of a CA key is missing".to_owned()))
+    };
+    let users = section(&scopes.user)?;
     for entry in entries {
         let there = match &entry.what {
-            Revoked::KeyId(key_id) => section.key_ids().any(|held| held == key_id.as_bytes()),
-            Revoked::Serial { serial, .. } => section
+            Revoked::KeyId(key_id) => users.key_ids().any(|held| held == key_id.as_bytes()),
+            Revoked::Serial { ca, serial } => section(scopes.of_key(ca))?
                 .serials()
                 .iter()
                 .any(|run| (run.first()..=run.last()).contains(serial)),

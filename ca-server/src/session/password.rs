@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use ca_api::{PasswordChanged, PasswordRequest};
+use policies::Email;
 
 use super::{
     SessionError,
@@ -12,11 +13,11 @@ use crate::{
     auth::password::check_new,
     ca::{Ca, unix_ms},
     ledger::Event,
-    records::{Credentials, open_sessions},
-    store::{Read, Table, WriteError},
+    records::{AdminSessionRecord, Credentials, open_sessions},
+    store::{KeyRange, Read, ReadError, Table, Txn, WriteError},
 };
 
-/// `POST /v1/password`. Ends every session of the person.
+/// `POST /v1/password`. Ends every session of the person, an admin's short ones too.
 ///
 /// # Errors
 /// When they are not let in, or the new password is not taken.
@@ -55,6 +56,7 @@ pub async fn change(
             for (id, _) in open_sessions(txn, &person.email, now.unix_timestamp())? {
                 txn.delete(Table::Sessions, id);
             }
+            end_admin_sessions(txn, &person.email)?;
             txn.record(
                 at,
                 &employee(&person.email, from),
@@ -71,4 +73,14 @@ pub async fn change(
         Err(WriteError::Refused(_)) => Err(SessionError::Refused("the code was used before")),
         Err(WriteError::Store(error)) => Err(error.into()),
     }
+}
+
+/// Whoever learned the old password may hold one of these.
+fn end_admin_sessions(txn: &mut Txn<'_>, email: &Email) -> Result<(), ReadError> {
+    let all =
+        txn.scan_json::<AdminSessionRecord>(Table::AdminSessions, &KeyRange::all(), usize::MAX)?;
+    for (key, _) in all.into_iter().filter(|(_, held)| held.email == *email) {
+        txn.delete(Table::AdminSessions, key);
+    }
+    Ok(())
 }
