@@ -1,0 +1,21 @@
+//! The server without machines: its real doors over real TLS, its real store on disk, OpenSSH's own `ssh-keygen`.
+//! Tests are named after the lines of the invariants.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "server/authentication.rs"]
+mod authentication;
+#[path = "server/enrolment.rs"]
+mod enrolment;
+#[path = "server/issuance.rs"]
+mod issuance;
+#[path = "server/policy.rs"]
+mod policy;
+#[path = "server/process.rs"]
+mod process;
+#[path = "server/revocation.rs"]
+mod revocation;
+#[path = "server/web.rs"]
+mod web;
+#[path = "server/world.rs"]
+mod world;

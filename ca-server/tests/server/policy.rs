@@ -1,0 +1,622 @@
+//! P1–P9: who may do what, and what a change takes away at once.
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
+use ca_api::admin::AdminRequest;
+use ca_server::http::Peer;
+use serde_json::{Value, json};
+use tower_service::Service;
+
+use crate::world::{Person, World, certificate};
+
+/// Every verb once: the match makes a new one a compile error here.
+fn verb(request: &AdminRequest) -> &'static str {
+    use AdminRequest as R;
+    match request {
+        R::EmployeeAdd { .. } => "employee_add",
+        R::EmployeeList {} => "employee_list",
+        R::EmployeeShow { .. } => "employee_show",
+        R::EmployeeSet { .. } => "employee_set",
+        R::EmployeeSuspend { .. } => "employee_suspend",
+        R::EmployeeResume { .. } => "employee_resume",
+        R::EmployeeReset { .. } => "employee_reset",
+        R::EmployeeRemove { .. } => "employee_remove",
+        R::PoolAdd { .. } => "pool_add",
+        R::PoolList {} => "pool_list",
+        R::PoolShow { .. } => "pool_show",
+        R::PoolSet { .. } => "pool_set",
+        R::PoolRemove { .. } => "pool_remove",
+        R::PoolInclude { .. } => "pool_include",
+        R::PoolExclude { .. } => "pool_exclude",
+        R::TeamAdd { .. } => "team_add",
+        R::TeamJoin { .. } => "team_join",
+        R::TeamLeave { .. } => "team_leave",
+        R::TeamList {} => "team_list",
+        R::TeamShow { .. } => "team_show",
+        R::TeamRemove { .. } => "team_remove",
+        R::GrantAdd(_) => "grant_add",
+        R::GrantList {} => "grant_list",
+        R::GrantRemove { .. } => "grant_remove",
+        R::MachineList {} => "machine_list",
+        R::MachineShow { .. } => "machine_show",
+        R::MachineMove { .. } => "machine_move",
+        R::MachineSet { .. } => "machine_set",
+        R::MachineEnforce { .. } => "machine_enforce",
+        R::MachineRemove { .. } => "machine_remove",
+        R::MachinePrepare(_) => "machine_prepare",
+        R::MachineProbe { .. } => "machine_probe",
+        R::MachineConfirm { .. } => "machine_confirm",
+        R::KrlRevoke { .. } => "krl_revoke",
+        R::KrlShow {} => "krl_show",
+        R::KrlExport {} => "krl_export",
+        R::KrlCheck { .. } => "krl_check",
+        R::KrlPush {} => "krl_push",
+        R::Sync { .. } => "sync",
+        R::Check { .. } => "check",
+        R::CertList { .. } => "cert_list",
+        R::CertShow { .. } => "cert_show",
+        R::AuditList { .. } => "audit_list",
+        R::AuditVerify { .. } => "audit_verify",
+        R::AuditExport {} => "audit_export",
+    }
+}
+
+/// How many arms `verb` has.
+const VERBS: usize = 45;
+
+fn every_command() -> Vec<Value> {
+    let email = "zoe@corp.example";
+    vec![
+        json!({"verb": "employee_add", "email": email}),
+        json!({"verb": "employee_list"}),
+        json!({"verb": "employee_show", "email": email}),
+        json!({"verb": "employee_set", "email": email}),
+        json!({"verb": "employee_suspend", "email": email}),
+        json!({"verb": "employee_resume", "email": email}),
+        json!({"verb": "employee_reset", "email": email}),
+        json!({"verb": "employee_remove", "email": email}),
+        json!({"verb": "pool_add", "pool": "zoo"}),
+        json!({"verb": "pool_list"}),
+        json!({"verb": "pool_show", "pool": "zoo"}),
+        json!({"verb": "pool_set", "pool": "zoo"}),
+        json!({"verb": "pool_remove", "pool": "zoo"}),
+        json!({"verb": "pool_include", "pool": "zoo", "inner": "web"}),
+        json!({"verb": "pool_exclude", "pool": "zoo", "inner": "web"}),
+        json!({"verb": "team_add", "team": "ops"}),
+        json!({"verb": "team_join", "team": "ops", "employees": []}),
+        json!({"verb": "team_leave", "team": "ops", "employees": []}),
+        json!({"verb": "team_list"}),
+        json!({"verb": "team_show", "team": "ops"}),
+        json!({"verb": "team_remove", "team": "ops"}),
+        json!({"verb": "grant_add", "employee": email, "pool": "web", "account": "self"}),
+        json!({"verb": "grant_list"}),
+        json!({"verb": "grant_remove", "id": 999}),
+        json!({"verb": "machine_list"}),
+        json!({"verb": "machine_show", "machine": "m"}),
+        json!({"verb": "machine_move", "machine": "m", "pools": []}),
+        json!({"verb": "machine_set", "machine": "m"}),
+        json!({"verb": "machine_enforce", "machine": "m", "enforce": true}),
+        json!({"verb": "machine_remove", "machine": "m"}),
+        json!({
+            "verb": "machine_prepare", "machine": "m", "address": "192.0.2.1", "port": 22, "pools": [], "host_key": "x",
+            "admin_account": "ssh-admin", "sshd_version": "OpenSSH_9.2p1", "facts": "{}",
+        }),
+        json!({"verb": "machine_probe", "machine": "m", "public_key": "x"}),
+        json!({"verb": "machine_confirm", "machine": "m", "generation": 1, "krl_version": 1}),
+        json!({"verb": "krl_revoke", "target": {"serial": 1}}),
+        json!({"verb": "krl_show"}),
+        json!({"verb": "krl_export"}),
+        json!({"verb": "krl_check", "certificate": "x"}),
+        json!({"verb": "krl_push"}),
+        json!({"verb": "sync"}),
+        json!({"verb": "check"}),
+        json!({"verb": "cert_list"}),
+        json!({"verb": "cert_show", "serial": 1}),
+        json!({"verb": "audit_list"}),
+        json!({"verb": "audit_verify"}),
+        json!({"verb": "audit_export"}),
+    ]
+}
+
+/// One request as if from `peer`, through the whole router.
+async fn ask(
+    world: &World,
+    peer: Peer,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: &str,
+) -> (StatusCode, String) {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/json");
+    if let Some(token) = token {
+        request = request.header("authorization", token);
+    }
+    let mut request = request.body(Body::from(body.to_owned())).unwrap();
+    request.extensions_mut().insert(peer);
+    let response = world.router.clone().call(request).await.unwrap();
+    let status = response.status();
+    let bytes = axum::body::to_bytes(response.into_body(), 1 << 24)
+        .await
+        .unwrap();
+    (status, String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_every_admin_command_needs_an_admin_whatever_else_one_has() {
+    let commands = every_command();
+    let mut named: Vec<&str> = commands
+        .iter()
+        .map(|one| verb(&serde_json::from_value(one.clone()).unwrap()))
+        .collect();
+    named.sort_unstable();
+    named.dedup();
+    assert_eq!(named.len(), VERBS, "a verb is missing from the list");
+
+    let world = World::new().await;
+    world.pool("web").await;
+    let alice = world.employee("alice@corp.example", &["web"]).await;
+    let chief = world.an_admin("chief@corp.example", &["web"]).await;
+    let session = world.login(&alice).await;
+    let chiefs_day = world.login(&chief).await;
+    let mut strangers: Vec<(&str, Peer, Option<String>)> = Vec::new();
+    let net = Peer::Network([192, 0, 2, 7].into());
+    let me = nix::unistd::geteuid().as_raw();
+    strangers.push(("nobody", net, None));
+    strangers.push(("an empty token", net, Some("Bearer ".to_owned())));
+    strangers.push(("another scheme", net, Some("Basic YTpi".to_owned())));
+    strangers.push((
+        "an employee's session secret",
+        net,
+        Some(format!("Bearer {}", session.secret)),
+    ));
+    strangers.push((
+        "an admin's day session",
+        net,
+        Some(format!("Bearer {}", chiefs_day.secret)),
+    ));
+    strangers.push((
+        "an admin's day session id",
+        net,
+        Some(format!("Bearer {}", chiefs_day.id)),
+    ));
+    strangers.push(("another uid on the socket", Peer::Socket(me + 4711), None));
+    let mut gone = Vec::new();
+    for (what, email) in [
+        ("suspended", "suspended@corp.example"),
+        ("no admin any longer", "demoted@corp.example"),
+        ("removed", "removed@corp.example"),
+        ("reset", "reset@corp.example"),
+        ("revoked with login kept", "revoked@corp.example"),
+    ] {
+        let person = world.an_admin(email, &[]).await;
+        let token = world.admin_token(&person).await;
+        let change = match what {
+            "suspended" => json!({"verb": "employee_suspend", "email": email}),
+            "removed" => json!({"verb": "employee_remove", "email": email}),
+            "reset" => json!({"verb": "employee_reset", "email": email}),
+            "no admin any longer" => {
+                json!({"verb": "employee_set", "email": email, "admin": false})
+            }
+            _ => {
+                json!({"verb": "krl_revoke", "target": {"employee": email}, "keep_login": true})
+            }
+        };
+        world.verb(change).await.unwrap();
+        gone.push((what, token));
+    }
+    for (what, token) in gone {
+        strangers.push((what, net, Some(format!("Bearer {token}"))));
+    }
+    let expired = world.admin_token(&chief).await;
+    world.ca.clock.shift(15 * 60);
+    strangers.push(("expired", net, Some(format!("Bearer {expired}"))));
+    let fresh = format!("Bearer {}", world.admin_token(&chief).await);
+    strangers.push((
+        "a token cut short",
+        net,
+        Some(fresh[..fresh.len() - 1].to_owned()),
+    ));
+    strangers.push((
+        "a token in capitals",
+        net,
+        Some(format!("Bearer {}", fresh[7..].to_uppercase())),
+    ));
+
+    let head = world.ca.db.snapshot().unwrap();
+    let before = ca_server::store::Read::head(&head);
+    for (who, peer, token) in &strangers {
+        for command in &commands {
+            let body = command.to_string();
+            let (status, text) =
+                ask(&world, *peer, "POST", "/v1/admin", token.as_deref(), &body).await;
+            assert_eq!(
+                status,
+                StatusCode::UNAUTHORIZED,
+                "{who}: {}: {text}",
+                command["verb"]
+            );
+        }
+        // Nor does a stranger learn which commands there are.
+        let (status, _) = ask(
+            &world,
+            *peer,
+            "POST",
+            "/v1/admin",
+            token.as_deref(),
+            r#"{"verb":"no_such"}"#,
+        )
+        .await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{who}");
+    }
+    let after = world.ca.db.snapshot().unwrap();
+    assert_eq!(
+        ca_server::store::Read::head(&after),
+        before,
+        "a refused command changed something"
+    );
+
+    for (who, peer, token) in [
+        ("an admin", net, Some(fresh.as_str())),
+        ("the console", Peer::Socket(me), None),
+    ] {
+        for command in &commands {
+            let (status, text) = ask(
+                &world,
+                peer,
+                "POST",
+                "/v1/admin",
+                token,
+                &command.to_string(),
+            )
+            .await;
+            assert_eq!(status, StatusCode::OK, "{who}: {}: {text}", command["verb"]);
+            let last: Value =
+                serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap();
+            assert_ne!(
+                last["error"]["code"], "refused",
+                "{who}: {}",
+                command["verb"]
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_every_other_door_refuses_who_brings_nothing_and_there_are_no_more_doors() {
+    let world = World::new().await;
+    let net = Peer::Network([192, 0, 2, 7].into());
+    for (method, path, status) in [
+        ("GET", "/v1/ca", 200),
+        ("GET", "/v1/nonce", 200),
+        ("POST", "/v1/enrol/start", 400),
+        ("POST", "/v1/enrol/finish", 400),
+        ("POST", "/v1/login", 400),
+        ("POST", "/v1/renew", 400),
+        ("POST", "/v1/logout", 400),
+        ("POST", "/v1/password", 400),
+        ("POST", "/v1/admin/login", 400),
+        ("POST", "/v1/admin", 401),
+        ("GET", "/v1/admin", 400),
+        ("DELETE", "/v1/login", 400),
+        ("GET", "/", 404),
+        ("GET", "/v1", 404),
+        ("GET", "/v1/ca/", 404),
+        ("GET", "/v1/../v1/admin", 404),
+        ("POST", "/v1/admin/", 404),
+        ("POST", "//v1/admin", 404),
+        ("GET", "/metrics", 404),
+        ("GET", "/debug", 404),
+        ("GET", "/store.redb", 404),
+    ] {
+        let (got, text) = ask(&world, net, method, path, None, "{}").await;
+        assert_eq!(got.as_u16(), status, "{method} {path}: {text}");
+        let error: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            error["code"].is_string(),
+            status != 200,
+            "{method} {path}: the one shape of errors"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_who_is_suspended_or_removed_is_refused_at_once_and_revoked() {
+    let world = World::new().await;
+    world.pool("web").await;
+    for (verb, email) in [
+        ("employee_suspend", "s@corp.example"),
+        ("employee_remove", "r@corp.example"),
+    ] {
+        let person = world.employee(email, &["web"]).await;
+        let session = world.login(&person).await;
+        let renewed = world.renew(&session).await.issued();
+        let mut all = session.issued.certificates.clone();
+        all.extend(renewed.certificates);
+        assert_eq!(world.revoked(&all).await, [false, false]);
+        world
+            .verb(json!({"verb": verb, "email": email}))
+            .await
+            .unwrap();
+        assert_eq!(world.renew(&session).await.code(), "session_over", "{verb}");
+        assert_eq!(world.try_login(&person).await.code(), "refused", "{verb}");
+        assert_eq!(world.revoked(&all).await, [true, true], "{verb}");
+    }
+    // Back again: the old certificates stay revoked, the old session stays ended.
+    let again = world
+        .verb(json!({"verb": "employee_resume", "email": "s@corp.example"}))
+        .await;
+    assert!(again.is_ok());
+    assert_eq!(world.show("s@corp.example").await.epoch, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_system_accounts_are_granted_only_where_the_grant_is_marked_for_it() {
+    let world = World::new().await;
+    world.pool("web").await;
+    let alice = world.employee("alice@corp.example", &["web"]).await;
+    let grant = |account: &str, marked: bool| json!({"verb": "grant_add", "employee": alice.email, "pool": "web", "account": account, "system_account": marked});
+    for account in [
+        "root",
+        "daemon",
+        "www-data",
+        "postgres",
+        "systemd-network",
+        "nobody",
+        "sshd",
+    ] {
+        assert!(
+            world.verb(grant(account, false)).await.is_err(),
+            "{account}"
+        );
+        let person = world
+            .verb(json!({"verb": "employee_add", "email": "eve@corp.example", "account": account}))
+            .await;
+        assert!(
+            person.is_err(),
+            "an employee whose own account is {account}"
+        );
+    }
+    for account in ["ssh-admin", "ssh-ca-sync", "ssh-ca-probe"] {
+        for marked in [false, true] {
+            assert!(
+                world.verb(grant(account, marked)).await.is_err(),
+                "{account} {marked}"
+            );
+        }
+    }
+    world.verb(grant("root", true)).await.unwrap();
+    let session = world.login(&alice).await;
+    let carried: Vec<String> = session
+        .issued
+        .certificates
+        .iter()
+        .flat_map(|text| certificate(text).valid_principals().to_vec())
+        .collect();
+    assert!(carried.contains(&"root@web".to_owned()), "{carried:?}");
+    // The CA's own pools are nobody's to grant or make.
+    for pool in ["_probe", "_nowhere"] {
+        assert!(
+            world
+                .verb(json!({"verb": "pool_add", "pool": pool}))
+                .await
+                .is_err()
+        );
+        let own =
+            json!({"verb": "grant_add", "employee": alice.email, "pool": pool, "account": "self"});
+        assert!(world.verb(own).await.is_err());
+    }
+}
+
+async fn two_people() -> (World, Person, Person) {
+    let world = World::new().await;
+    for pool in ["web", "db"] {
+        world.pool(pool).await;
+    }
+    let alice = world.employee("alice@corp.example", &["web"]).await;
+    let bob = world.employee("bob@corp.example", &["web"]).await;
+    (world, alice, bob)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_a_narrowing_revokes_exactly_the_certificates_that_carry_what_was_lost() {
+    let (world, alice, bob) = two_people().await;
+    let both = json!([alice.email, bob.email]);
+    world
+        .verb(json!({"verb": "team_add", "team": "ops", "employees": both}))
+        .await
+        .unwrap();
+    let grant = |body: Value| {
+        let mut body = body;
+        body["verb"] = "grant_add".into();
+        body["pool"] = "db".into();
+        body
+    };
+    let id = |reply| match reply {
+        Ok(ca_api::admin::AdminReply::Grant(view)) => view.id,
+        other => panic!("{other:?}"),
+    };
+    let team = world
+        .verb(grant(json!({"team": "ops", "account": "self"})))
+        .await;
+    let team = id(team);
+    // A lifetime of its own puts the shared account into a certificate of its own.
+    let deploy =
+        grant(json!({"employee": alice.email, "account": "deploy", "lifetime_secs": 1200}));
+    let deploy = id(world.verb(deploy).await);
+    let (hers, his) = (world.login(&alice).await, world.login(&bob).await);
+    let all: Vec<String> = [
+        hers.issued.certificates.clone(),
+        his.issued.certificates.clone(),
+    ]
+    .concat();
+    let names: Vec<Vec<String>> = all
+        .iter()
+        .map(|text| {
+            let mut names = certificate(text).valid_principals().to_vec();
+            names.sort();
+            names
+        })
+        .collect();
+    let lost = |gone: &[&str]| -> Vec<bool> {
+        names
+            .iter()
+            .map(|names| names.iter().any(|name| gone.contains(&name.as_str())))
+            .collect()
+    };
+    assert_eq!(world.revoked(&all).await, lost(&[]));
+    // A widening revokes nothing.
+    world
+        .verb(
+            json!({"verb": "employee_set", "email": bob.email, "add_pools": ["db"], "name": "Bob"}),
+        )
+        .await
+        .unwrap();
+    assert_eq!(world.revoked(&all).await, lost(&[]));
+    // A grant removed: its certificate, and no other.
+    world
+        .verb(json!({"verb": "grant_remove", "id": deploy}))
+        .await
+        .unwrap();
+    assert_eq!(world.revoked(&all).await, lost(&["deploy@db"]));
+    assert!(lost(&["deploy@db"]).contains(&true));
+    // A team left: hers. Bob is in it still, and has his own grant as well.
+    world
+        .verb(json!({"verb": "team_leave", "team": "ops", "employees": [alice.email]}))
+        .await
+        .unwrap();
+    assert_eq!(world.revoked(&all).await, lost(&["deploy@db", "alice@db"]));
+    // The team's grant goes: Bob keeps what he has from another grant.
+    world
+        .verb(json!({"verb": "grant_remove", "id": team}))
+        .await
+        .unwrap();
+    assert_eq!(world.revoked(&all).await, lost(&["deploy@db", "alice@db"]));
+    world
+        .verb(json!({"verb": "employee_set", "email": bob.email, "remove_pools": ["db"]}))
+        .await
+        .unwrap();
+    let gone = ["deploy@db", "alice@db", "bob@db"];
+    assert_eq!(world.revoked(&all).await, lost(&gone));
+    // The day session stays, and renews into what is left.
+    let left = world.renew(&hers).await.issued().certificates;
+    assert_eq!(certificate(&left[0]).valid_principals(), ["alice@web"]);
+    assert_eq!(world.revoked(&left).await, [false]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_a_condition_added_revokes_what_was_issued_without_it() {
+    let (world, alice, _) = two_people().await;
+    let wide = world.login(&alice).await;
+    world
+        .verb(json!({
+            "verb": "grant_add", "employee": alice.email, "pool": "web", "account": "self", "sources": ["192.0.2.0/24"],
+        }))
+        .await
+        .unwrap();
+    assert_eq!(world.revoked(&wide.issued.certificates).await, [false]);
+    world
+        .verb(json!({"verb": "employee_set", "email": alice.email, "remove_pools": ["web"]}))
+        .await
+        .unwrap();
+    assert_eq!(
+        world.revoked(&wide.issued.certificates).await,
+        [true],
+        "the principal is granted still, but only from one network"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_a_pool_removed_by_force_revokes_what_named_it() {
+    let (world, alice, bob) = two_people().await;
+    world
+        .verb(json!({"verb": "employee_set", "email": alice.email, "add_pools": ["db"]}))
+        .await
+        .unwrap();
+    let (hers, his) = (world.login(&alice).await, world.login(&bob).await);
+    let refused = world
+        .verb(json!({"verb": "pool_remove", "pool": "db"}))
+        .await;
+    assert!(refused.is_err(), "a pool in use goes by force only");
+    world
+        .verb(json!({"verb": "pool_remove", "pool": "db", "force": true}))
+        .await
+        .unwrap();
+    assert_eq!(world.revoked(&hers.issued.certificates).await, [true]);
+    assert_eq!(world.revoked(&his.issued.certificates).await, [false]);
+    let again = world.verb(json!({"verb": "pool_add", "pool": "db"})).await;
+    assert!(again.is_err(), "P9: the name is never given again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_who_comes_back_is_who_they_were_and_nobody_else_ever_is() {
+    let (world, alice, _) = two_people().await;
+    let before = world.show(&alice.email).await;
+    let session = world.login(&alice).await;
+    for round in 1..=2 {
+        world
+            .verb(json!({"verb": "employee_remove", "email": alice.email}))
+            .await
+            .unwrap();
+        for thief in ["mallory@corp.example", "alice@other.example"] {
+            let taken = world
+                .verb(json!({"verb": "employee_add", "email": thief, "account": "alice"}))
+                .await;
+            assert!(taken.is_err(), "{thief} got the account alice");
+        }
+        let shared = world
+            .verb(json!({"verb": "grant_add", "employee": "bob@corp.example", "pool": "web", "account": "alice"}))
+            .await;
+        assert!(shared.is_err(), "the account became a shared one");
+        let renamed = world
+            .verb(json!({"verb": "employee_add", "email": alice.email, "account": "alice-two"}))
+            .await;
+        assert!(renamed.is_err(), "she came back as somebody else");
+        let code = world.invite(&alice.email, &["web"], false).await;
+        let again = world.enrol(&alice.email, &code).await;
+        let after = world.show(&alice.email).await;
+        assert_eq!((after.uid, &after.account), (before.uid, &before.account));
+        assert_eq!(after.epoch, before.epoch + round, "the epoch goes on");
+        let fresh = world.login(&again).await;
+        assert_eq!(
+            certificate(&fresh.issued.certificates[0]).key_id(),
+            format!("alice@corp.example/{}", 1 + round)
+        );
+        assert_eq!(world.revoked(&session.issued.certificates).await, [true]);
+        assert_eq!(world.revoked(&fresh.issued.certificates).await, [false]);
+    }
+    let carol = world.employee("carol@corp.example", &[]).await;
+    let uids = [
+        before.uid,
+        world.show("bob@corp.example").await.uid,
+        world.show(&carol.email).await.uid,
+    ];
+    assert!(
+        uids[0] != uids[1] && uids[1] != uids[2] && uids[0] != uids[2],
+        "{uids:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_somebody_elses_own_account_is_not_granted_as_a_system_account_either() {
+    let (world, alice, bob) = two_people().await;
+    let grant = json!({
+        "verb": "grant_add", "employee": bob.email, "pool": "web", "account": "alice", "system_account": true,
+    });
+    assert!(
+        world.verb(grant.clone()).await.is_err(),
+        "bob may log in as alice"
+    );
+    world
+        .verb(json!({"verb": "employee_remove", "email": alice.email}))
+        .await
+        .unwrap();
+    assert!(
+        world.verb(grant).await.is_err(),
+        "bob may log in as alice, who was removed"
+    );
+}

@@ -1,0 +1,1 @@
+//! The real program: keys at rest, logs, kill -9.

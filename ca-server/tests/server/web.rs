@@ -1,0 +1,1 @@
+//! W2 and W3: hostile input at the doors.
