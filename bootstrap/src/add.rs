@@ -5,12 +5,13 @@
 
 mod apply;
 mod back;
+mod changes;
 mod prepare;
 mod prove;
 
 use std::{sync::Arc, time::Duration};
 
-use apply::{ApplyError, Changes};
+use apply::ApplyError;
 use back::Back;
 use ca_api::{
     ErrorCode,
@@ -18,6 +19,7 @@ use ca_api::{
 };
 use ca_client::api::{AdminError, CallError};
 use ca_machine::{Preflight, RunError, preflight::Facts};
+use changes::Changes;
 use policies::MachineName;
 use prepare::{PrepareError, Prepared, Writes};
 use prove::ProveError;
@@ -175,7 +177,7 @@ fn failed(told: &Narration, name: &MachineName, error: &AddError) -> Outcome {
     if !hint.is_empty() {
         told.more(&hint);
     }
-    told.stage(Stage::Failed);
+    told.gave_up();
     Outcome::failed(name, error.to_string(), hint)
 }
 
@@ -196,15 +198,22 @@ async fn look(run: &Run, wanted: Wanted, told: &mut Narration) -> Result<Looked,
     )
     .await?;
     told.doing("looking for obstacles");
-    let found = contact.preflight(&wanted, &[]).await?;
-    // What would be applied names the accounts, and the machine must have room for them.
-    let prepared = prepare::prepare(run, &wanted, &contact, &found.facts, Writes::Nothing).await?;
-    let accounts = prepared.accounts();
+    let first = contact.preflight(&wanted, &[]).await?;
+    // What would be applied names the accounts, and the machine must have room for them. Obstacles come before what the CA may say.
+    let accounts =
+        match prepare::prepare(run, &wanted, &contact, &first.facts, Writes::Nothing).await {
+            Ok(prepared) => prepared.accounts(),
+            Err(_) if !first.obstacles.is_empty() => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
     let found = if accounts.is_empty() {
-        found
+        first
     } else {
         contact.preflight(&wanted, &accounts).await?
     };
+    if !found.obstacles.is_empty() {
+        return Err(ContactError::Obstacles(found.obstacles).into());
+    }
     for warning in &found.warnings {
         told.warn(&warned(&warning.what, &warning.remedy));
     }

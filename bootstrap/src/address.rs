@@ -109,6 +109,10 @@ impl FromStr for Fingerprint {
     type Err = FingerprintError;
 
     fn from_str(text: &str) -> Result<Self, FingerprintError> {
+        // The line of a .pub file says the same, and more.
+        if let Ok(key) = PublicKey::from_openssh(text.trim()) {
+            return Ok(Self::of(&key));
+        }
         let fingerprint = text
             .trim_end_matches('=')
             .parse()
@@ -164,6 +168,9 @@ mod tests {
     fn fingerprints_are_sha256_and_whole() {
         let text = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
         assert_eq!(text.parse::<Fingerprint>().unwrap().to_string(), text);
+        let line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIJ59HSVLYQwZ3EiKMcAWcsNbM0Ow8wtFJjQOh8oDGfb root@web-1";
+        let key = PublicKey::from_openssh(line).unwrap();
+        assert_eq!(line.parse(), Ok(Fingerprint::of(&key)));
         for bad in ["", "SHA256:", &text[..40], &text[7..], "MD5:aa:bb"] {
             assert!(bad.parse::<Fingerprint>().is_err(), "{bad:?}");
         }

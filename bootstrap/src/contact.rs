@@ -184,15 +184,15 @@ impl Contact {
         })
     }
 
-    /// Looks whether anything stands in the way.
+    /// Looks whether anything stands in the way, also of these accounts that the CA would make.
     ///
     /// # Errors
-    /// [`ContactError::Obstacles`] with all of them, and what else can go wrong on the way.
+    /// [`RunError`] if there is no answer; obstacles are an answer.
     pub async fn preflight(
         &self,
         wanted: &Wanted,
         accounts: &[(AccountName, Option<u32>)],
-    ) -> Result<Preflight, ContactError> {
+    ) -> Result<Preflight, RunError> {
         // "To be adopted" makes the script ask that it exists, and that sshd lets it in: the admins' account as well.
         let others = wanted.adopt.iter().chain([&wanted.admin]);
         let others = others.filter(|account| accounts.iter().all(|(name, _)| name != *account));
@@ -228,17 +228,13 @@ impl Contact {
                     );
                 }),
         }
-        if found.obstacles.is_empty() {
-            Ok(found)
-        } else {
-            Err(ContactError::Obstacles(found.obstacles))
-        }
+        Ok(found)
     }
 
-    /// A new connection by the same way, and a request to the applier over it.
+    /// A new connection by the same way.
     ///
     /// # Errors
-    /// [`RunError`] when the machine does not let us in again, or has no answer.
+    /// [`OpenError`] when the machine does not let us in again.
     pub async fn anew(&self) -> Result<Connection, OpenError> {
         Connection::open(&self.target, limits()).await
     }

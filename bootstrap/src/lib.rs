@@ -7,6 +7,8 @@
 //! step, each with its way back; [`check`] and [`remove`] are the other verbs; [`narrate`], [`terminal`] and [`outcome`] face
 //! the person. What runs on a machine is `ca-machine`'s; this crate knows nothing of sshd's configuration.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
+
 pub mod add;
 pub mod address;
 pub mod check;

@@ -204,6 +204,15 @@ impl Narration {
         self.narrator.lock().insert(self.machine.clone(), stage);
     }
 
+    /// It ended with an error, which was told. An untouched machine is still untouched, and Ctrl-C may be what ended it.
+    pub fn gave_up(&self) {
+        let mut stages = self.narrator.lock();
+        let stage = stages.entry(self.machine.clone()).or_insert(Stage::Failed);
+        if !matches!(stage, Stage::Untouched | Stage::Reserved) {
+            *stage = Stage::Failed;
+        }
+    }
+
     /// Takes the spinner away.
     pub fn rest(&mut self) {
         if let Some(bar) = self.bar.take() {
@@ -219,11 +228,10 @@ impl Narration {
 
     fn line(&self, style: Style, mark: &str, what: &str) {
         let width = self.narrator.0.width;
-        for part in text::clean(what).lines() {
-            self.narrator.put(&format!(
-                "{style}{mark}{style:#} {:width$}  {part}",
-                self.machine
-            ));
+        for (at, part) in text::clean(what).lines().enumerate() {
+            let mark = if at == 0 { mark } else { " " };
+            let line = format!("{style}{mark}{style:#} {:width$}  {part}", self.machine);
+            self.narrator.put(&line);
         }
     }
 }
@@ -260,7 +268,7 @@ mod tests {
             [
                 "✓ web-1       logged in",
                 "✗ database-1  one",
-                "✗ database-1  two"
+                "  database-1  two"
             ]
         );
     }

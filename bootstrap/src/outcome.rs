@@ -104,7 +104,7 @@ pub fn summary(outcomes: &[Outcome]) -> String {
         let _ = match outcome.who.as_slice() {
             [] => writeln!(
                 text,
-                "Nobody can log in to {name} yet: add people with `ca-server employee add EMAIL --pool POOL`, for a pool that {name} is in.",
+                "Nobody can log in to {name} yet: people of its pools enrol with `ca-client` first; add some with `ca-server employee add EMAIL --pool POOL`.",
                 name = outcome.name
             ),
             who => {

@@ -144,15 +144,14 @@ pub(super) async fn decide(
     told: &mut Narration,
 ) -> Result<PublicKey, HostKeyError> {
     let pinned = pinned.filter(|_| rebuilt == Rebuilt::No);
-    if let (Some(pinned), Some(given)) = (pinned, way.host_key) {
-        if pinned != given {
-            let (pinned, given) = (pinned.to_string(), given.to_string());
-            return Err(HostKeyError::Contradiction {
-                machine: name.clone(),
-                pinned,
-                given,
-            });
-        }
+    if let (Some(pinned), Some(given)) = (pinned, way.host_key)
+        && pinned != given
+    {
+        return Err(HostKeyError::Contradiction {
+            machine: name.clone(),
+            pinned: pinned.to_string(),
+            given: given.to_string(),
+        });
     }
     let by_person = way.host_key.map(|key| (key, Said::Person));
     let expected = by_person.or(pinned.map(|key| (key, Said::Ca)));
@@ -166,11 +165,11 @@ pub(super) async fn decide(
     match (expected, from_files) {
         (Some((expected, said)), from_files) => {
             // The files may hold the very key that is expected: then nothing need be fetched, and a key of another kind works too.
-            if let Verdict::Known(known) = from_files {
-                if Fingerprint::of(&known.key) == expected {
-                    told.did(&format!("host key {expected}, as {said} says"));
-                    return Ok(known.key);
-                }
+            if let Verdict::Known(known) = from_files
+                && Fingerprint::of(&known.key) == expected
+            {
+                told.did(&format!("host key {expected}, as {said} says"));
+                return Ok(known.key);
             }
             let key = shown(target).await?;
             if Fingerprint::of(&key) != expected {
