@@ -28,6 +28,8 @@ mod genuine;
 mod krl;
 #[path = "applier/preflight.rs"]
 mod preflight;
+#[path = "applier/review.rs"]
+mod review;
 #[path = "applier/roll_back.rs"]
 mod roll_back;
 #[path = "applier/sessions.rs"]

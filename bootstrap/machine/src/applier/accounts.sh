@@ -45,6 +45,10 @@ plan_accounts() {
                 if [ "$marked_state" != making ] && grep -q "^$name:" /etc/group; then
                     refuse account-exists "the account $name cannot be made: a group of that name stands here already"
                 fi
+                # Whoever owns it would decide what the new account's shell runs.
+                if [ "$marked_state" != making ] && ! home_is_free "$name" "$uid"; then
+                    refuse account-exists "the account $name cannot be made: /home/$name stands here already and is not uid $uid's; move it away"
+                fi
             fi
             change=made
         elif [ "$marked_state" = making ] && [ "$marked_uid" = "$has_uid" ]; then
@@ -72,6 +76,12 @@ plan_accounts() {
         [ -z "$change" ] || echo "$change $name $uid $origin $state $shell $groups ${gecos:--}" >>"$W/account-plan"
     done <"$W/accounts-wanted"
     plan_forgotten
+}
+
+# Whether there is no home for account $1 yet, or one that uid $2 owns.
+home_is_free() {
+    [ ! -L "/home/$1" ] || return 1
+    [ ! -e "/home/$1" ] || [ "$(stat -c %u "/home/$1")" = "$2" ]
 }
 
 plan_departure() {

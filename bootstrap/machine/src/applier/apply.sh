@@ -116,7 +116,7 @@ apply_bundle() {
         did checked
         reload_sshd || give_up invalid-config "sshd did not survive the reload"
         did reloaded
-        uptime_ticks >"$W/ticks"
+        ticks_now >"$W/ticks"
         write_whole "$PENDING/applied-at" 600 <"$W/ticks" || give_up disk "the end of the apply could not be written down"
     fi
     did applied "generation $generation"

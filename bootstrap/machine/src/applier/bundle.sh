@@ -90,18 +90,34 @@ wanted_sshd_config() {
         done
         ;;
     esac
-    { echo "Include $DROP_IN" && cat "$SSHD_CONFIG"; } >"$1"
+    { echo "Include $DROP_IN" && cat "$SSHD_CONFIG"; } >"$1" || refuse disk "$SSHD_CONFIG could not be copied; free some space"
 }
 
-PAM_LINE="session optional pam_exec.so quiet $STATE/session-record"
+# First of all lines, and for the opening only. Further down, pam_env may have read a file of the account's own (`user_readenv`, as on Debian),
+# and pam_exec hands PAM's whole environment, LD_PRELOAD with it, to what it runs as root.
+PAM_LINE="session optional pam_exec.so type=open_session quiet $STATE/session-record"
+
+# Whether an account's own file comes into PAM's environment with the authentication, before any session line.
+environment_is_the_accounts() {
+    grep -qsE '^[[:space:]]*-?auth[[:space:]].*pam_env\.so.*user_readenv=1' /etc/pam.d/*
+}
 
 # Writes the wanted /etc/pam.d/sshd to $1 if it differs.
 wanted_pam() {
-    if [ ! -f "$PAM_SSHD" ] || grep -qxF "$PAM_LINE" "$PAM_SSHD"; then return 1; fi
+    [ -f "$PAM_SSHD" ] || return 1
+    # Cut off by a full disk, it would shut everybody out.
+    sed "\\#$STATE/session-record#d" "$PAM_SSHD" >"$W/pam-rest" || refuse disk "$PAM_SSHD could not be copied; free some space"
+    if environment_is_the_accounts; then
+        warning no-session-record "PAM takes an account's own environment at authentication (pam_env with user_readenv=1 in an auth line of /etc/pam.d), so sessions are not recorded here and not ended when they are revoked; remove that word"
+        cat "$W/pam-rest" >"$1" || refuse disk "$PAM_SSHD could not be copied; free some space"
+        ! cmp -s "$1" "$PAM_SSHD"
+        return
+    fi
     for module in /lib/security /lib64/security /usr/lib/security /usr/lib64/security /lib/*/security /usr/lib/*/security; do
         if [ -e "$module/pam_exec.so" ]; then
-            { cat "$PAM_SSHD" && echo "$PAM_LINE"; } >"$1"
-            return 0
+            { echo "$PAM_LINE" && cat "$W/pam-rest"; } >"$1" || refuse disk "$PAM_SSHD could not be copied; free some space"
+            ! cmp -s "$1" "$PAM_SSHD"
+            return
         fi
     done
     return 1
@@ -125,7 +141,7 @@ find_changes() {
     for late in "$DROP_IN" "$SSHD_CONFIG"; do
         grep " $late\$" "$W/changes" >"$W/late"
         grep -v " $late\$" "$W/changes" >"$W/early"
-        cat "$W/early" "$W/late" >"$W/changes"
+        cat "$W/early" "$W/late" >"$W/changes" || refuse disk "the list of changes could not be written; free some space"
     done
 }
 

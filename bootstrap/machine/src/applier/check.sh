@@ -93,8 +93,8 @@ remove() {
             refuse disk "$SSHD_CONFIG could not be written"
         printf '{"step":"file","path":"%s","change":"changed"}\n' "$SSHD_CONFIG"
     fi
-    if [ -f "$PAM_SSHD" ] && grep -qxF "$PAM_LINE" "$PAM_SSHD"; then
-        grep -vxF "$PAM_LINE" "$PAM_SSHD" | write_whole "$PAM_SSHD" "$(stat -c %a "$PAM_SSHD")" ||
+    if [ -f "$PAM_SSHD" ] && grep -qF "$STATE/session-record" "$PAM_SSHD"; then
+        grep -vF "$STATE/session-record" "$PAM_SSHD" | write_whole "$PAM_SSHD" "$(stat -c %a "$PAM_SSHD")" ||
             refuse disk "$PAM_SSHD could not be written"
         printf '{"step":"file","path":"%s","change":"changed"}\n' "$PAM_SSHD"
     fi
@@ -105,7 +105,13 @@ remove() {
     "$SSHD" -t 2>"$W/words" || refuse invalid-config "sshd does not accept what is left of its configuration: $(head -c 300 "$W/words")"
     reload_sshd || refuse failed "sshd did not survive the reload"
     for path in /etc/sudoers.d/ssh-ca "$CA"; do
-        if [ -e "$path" ]; then
+        if [ "$path" = "$CA" ] && [ "$told" = no ] && [ -s "$W/sshd" ]; then
+            # Were it gone, an sshd that still goes by what it read would refuse every key.
+            for file in "$CA"/*; do
+                case $file in *.krl) ;; *) rm -rf "$file" ;; esac
+            done
+            warning krl-stays "no listening sshd could be told to read its configuration again, so the revocation lists in $CA stay; restart sshd, then remove that folder"
+        elif [ -e "$path" ]; then
             rm -rf "$path" && printf '{"step":"file","path":"%s","change":"removed"}\n' "$path"
         fi
     done

@@ -76,6 +76,9 @@ uptime_ticks() {
     printf '%s%s\n' "${seconds%.*}" "${seconds#*.}"
 }
 
+# What `process` will say of a process that begins now. Not the uptime: a container may be shown one of its own.
+ticks_now() { sed 's/.*) //' /proc/self/stat | cut -d' ' -f20; }
+
 # Sets `parent` and `started` (clock ticks since boot) of process $1.
 process() {
     stat=
@@ -220,7 +223,7 @@ unlock() {
 # --- sshd --------------------------------------------------------------------------------------------------------------------
 
 find_sshd() {
-    for SSHD in /usr/sbin/sshd /usr/local/sbin/sshd /sbin/sshd; do
+    for SSHD in /usr/sbin/sshd /usr/local/sbin/sshd /sbin/sshd /usr/bin/sshd; do
         [ ! -x "$SSHD" ] || break
     done
     # sshd checks its configuration only where this folder stands, which a stopped sshd may lack.
@@ -238,7 +241,7 @@ sshd_processes() {
     # shellcheck disable=SC2012 # fixed names under /proc
     ls -ln /proc/[0-9]*/exe 2>/dev/null |
         sed -n 's#.* /proc/\([0-9]*\)/exe -> \(.*\)$#\1 \2#p' | sed 's/ (deleted)$//' |
-        grep -E ' (/usr|/usr/local)?/(sbin/sshd|lib(exec)?/(openssh/|ssh/)?sshd-(session|auth))$' >"$W/executables"
+        grep -E ' (/usr|/usr/local)?/(s?bin/sshd|lib(exec)?/(openssh/|ssh/)?sshd-(session|auth))$' >"$W/executables"
     grep -HE '^(PPid|Uid):' /proc/[0-9]*/status 2>/dev/null |
         awk -v list="$W/executables" '
             BEGIN { while ((getline line < list) > 0) { split(line, w, " "); exe[w[1]] = w[2] } }

@@ -229,6 +229,8 @@ look_at_accounts() {
         elif [ -z "$has" ] && grep -q "^$name:" /etc/group; then
             obstacle group-exists "a group $name exists here, so the account of that name cannot be made" "rename the group" /etc/group \
                 "$(grep -n "^$name:" /etc/group | cut -d: -f1)"
+        elif [ -z "$has" ] && { [ -L "/home/$name" ] || { [ -e "/home/$name" ] && [ "$(stat -c %u "/home/$name")" != "$uid" ]; }; }; then
+            obstacle home-exists "/home/$name stands here and is not uid $uid's, so whoever owns it would own what $name runs" "move it away" "/home/$name"
         fi
     done <"$W/accounts"
     if [ -n "$(getent passwd ssh-ca-sync)" ] && [ ! -e "$STATE/accounts/ssh-ca-sync" ]; then

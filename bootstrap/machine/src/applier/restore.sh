@@ -42,9 +42,28 @@ without_removed_keys() {
         key != "" && (key in stands)' "$2" "$1"
 }
 
+# Of these two files only a line is the CA's. What an admin wrote there since the snapshot stays, without that line, as long as sshd takes it.
+# Sets old; fails where the file is to stay as it is.
+keep_edit() { # PATH
+    [ -f "$1" ] || return 0
+    for side in "$old" "$1"; do
+        sed -e "\\#^Include $DROP_IN\$#d" -e "\\#$STATE/session-record#d" "$side" >"$W/without.${side##*/}" || return 0
+    done
+    if [ ! -s "$W/without.${1##*/}" ] || cmp -s "$W/without.${old##*/}" "$W/without.${1##*/}"; then return 0; fi
+    if [ "$exact" = yes ]; then
+        cp -p "$1" "$STATE/edited-${1##*/}" 2>/dev/null
+        warning edit-taken-back "$1 was edited since the snapshot, and sshd did not accept the outcome: what stood there is in $STATE/edited-${1##*/}"
+        return 0
+    fi
+    edited=yes
+    cmp -s "$W/without.${old##*/}" "$old" || return 1
+    old=$W/without.${1##*/}
+}
+
 put_back_one() { # KIND NUMBER UID GID MODE PATH
     if [ "$1" = absent ]; then
-        rm -f "$6"
+        # sshd may still go by what it read: without this file it would refuse every key of the admins. Empty, it does nothing (R11).
+        [ "$6" = "$CA/admin_revoked.krl" ] || rm -f "$6"
         return
     fi
     old=$PENDING/$2
@@ -58,21 +77,45 @@ put_back_one() { # KIND NUMBER UID GID MODE PATH
             fi
         fi
         ;;
+    "$SSHD_CONFIG" | "$PAM_SSHD") keep_edit "$6" || return 0 ;;
     esac
     new=${6%/*}/.ssh-ca.${6##*/}.old
     cp -p "$old" "$new" && chown "$3:$4" "$new" && chmod "$5" "$new" && sync "$new" && mv -f "$new" "$6"
 }
 
-# Puts the snapshot back, byte for byte with owner, mode and absence. May be cut off anywhere and run again.
-put_back() {
-    failed=no
+put_back_list() {
     while read -r kind number uid gid mode path; do
         put_back_one "$kind" "$number" "$uid" "$gid" "$mode" "$path" || failed=yes
     done <"$PENDING/list"
+}
+
+# An account of the CA's making that the configuration put back does not name would take keys from its own home: it is expired until an apply
+# names it again.
+shut_unknown() {
+    for marker in "$STATE"/accounts/*; do
+        name=${marker##*/}
+        [ -f "$marker" ] || continue
+        marker_of "$name"
+        if [ "$marked_origin" != made ] || grep -qsE "^Match User (.*,)?$name(,|\$)" "$DROP_IN"; then continue; fi
+        look_up "$name"
+        if [ -z "$entry" ] || [ "$(expiry_of "$name")" = 1 ]; then continue; fi
+        set_expiry "$name" 1 || failed=yes
+    done
+}
+
+# Puts the snapshot back, byte for byte with owner, mode and absence. May be cut off anywhere and run again.
+put_back() {
+    failed=no exact=no edited=no
+    put_back_list
+    find_sshd
+    if [ "$edited" = yes ] && ! "$SSHD" -t 2>"$W/words"; then
+        exact=yes
+        put_back_list
+    fi
+    shut_unknown
     cut -d' ' -f6 "$PENDING/list" | sed 's#/[^/]*$##' | sort -u | while read -r folder; do
         sync "$folder" 2>/dev/null
     done
-    find_sshd
     if "$SSHD" -t 2>"$W/words"; then
         reload_sshd
     else

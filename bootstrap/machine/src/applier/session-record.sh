@@ -7,15 +7,12 @@ export PATH LC_ALL
 umask 077
 [ "${PAM_SERVICE-}" = sshd ] || exit 0
 sessions=/run/ssh-ca/sessions
-case ${PAM_TYPE-} in
-close_session)
-    rm -f "$sessions/$PPID"
-    exit 0
-    ;;
-open_session) ;;
-*) exit 0 ;;
-esac
+# At the end of a session PAM's environment is the account's: nothing of root's runs then.
+[ "${PAM_TYPE-}" = open_session ] || exit 0
 [ -d "$sessions" ] || mkdir -p "$sessions" 2>/dev/null || exit 0
+for old in "$sessions"/[0-9]*; do
+    [ -d "/proc/${old##*/}" ] || rm -f "$old"
+done
 read -r stat <"/proc/$PPID/stat" || exit 0
 stat=${stat##*) }
 # shellcheck disable=SC2086 # words on purpose

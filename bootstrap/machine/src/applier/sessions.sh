@@ -126,6 +126,8 @@ end_revoked() {
     : >"$W/answer"
     if [ -n "$(ls "$W/opened")" ]; then
         ssh-keygen -Q -f "$KRL" "$W"/opened/* >"$W/answer" 2>/dev/null
+        # It stops at the first that it cannot read: that one must not keep the others' sessions alive.
+        [ $? -lt 2 ] || for one in "$W"/opened/*; do ssh-keygen -Q -f "$KRL" "$one" 2>/dev/null; done >"$W/answer"
     fi
     while read -r pid began account peer record; do
         state=live

@@ -91,16 +91,22 @@ listener() {
 }
 
 # Tells sshd to read its configuration again. The caller has run `sshd -t`: a HUP with a bad configuration kills the listener.
+# Sets told: whether one was.
 reload_sshd() {
+    told=yes bounded=
+    if have timeout; then bounded='timeout 30'; fi
     if [ -d /run/systemd/system ] && have systemctl; then
         for unit in ssh sshd; do
-            if systemctl is-active --quiet "$unit.service" && systemctl reload "$unit.service" >/dev/null 2>&1; then return 0; fi
+            # One that hangs would keep the lock, and with it the timer, from putting anything back.
+            if systemctl is-active --quiet "$unit.service" && $bounded systemctl reload "$unit.service" >/dev/null 2>&1; then return 0; fi
         done
     fi
     master=$(listener)
     # Not running: it reads the configuration when it starts.
-    [ -n "$master" ] || return 0
-    process "$master" && began=$started || return 0
+    [ -n "$master" ] && process "$master" && began=$started || {
+        told=no
+        return 0
+    }
     kill -HUP "$master" || return 1
     rounds=0
     while [ "$rounds" -lt 10 ]; do
