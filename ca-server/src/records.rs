@@ -49,6 +49,9 @@ pub struct SessionRecord {
     pub opened_unix: i64,
     /// When it ends.
     pub ends_unix: i64,
+    /// What was left out at login: renewals leave it out too, whatever they ask for (I9).
+    #[serde(default)]
+    pub narrow: ca_api::Narrow,
 }
 
 /// An admin session over HTTPS (table `admin_sessions`, by the SHA-256 of its token).

@@ -13,6 +13,8 @@ mod issuance;
 mod policy;
 #[path = "server/process.rs"]
 mod process;
+#[path = "server/review.rs"]
+mod review;
 #[path = "server/revocation.rs"]
 mod revocation;
 #[path = "server/web.rs"]

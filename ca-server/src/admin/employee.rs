@@ -213,7 +213,11 @@ pub fn next_uid(editing: &mut Editing<'_, '_>, uids: [u32; 2]) -> Result<u32, Ch
         .txn
         .get_json(Table::Meta, CA)?
         .expect("`init` wrote the CA's record in the first transaction");
-    let uid = record.next_uid.max(uids[0]);
+    let mut uid = record.next_uid.max(uids[0]);
+    // `nobody` here and elsewhere: a range that holds them goes on behind them.
+    if matches!(uid, 65_534 | 65_535) {
+        uid = 65_536;
+    }
     if uid > uids[1] {
         return Err(
             ApiError::new(ErrorCode::Conflict, "the range of uids is used up")

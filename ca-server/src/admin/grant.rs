@@ -99,9 +99,8 @@ pub async fn add(ca: &Arc<Ca>, actor: Actor, spec: GrantSpec) -> Result<AdminRep
                     .ok_or_else(|| unknown("team", team, "team"))?;
             }
         }
-        if let GrantAccount::Shared(account) = &rule.account
-            && !rule.system_account
-        {
+        // Also where the grant is marked for a system account: the mark alone does not make the account one.
+        if let GrantAccount::Shared(account) = &rule.account {
             shared(editing, account, uids)?;
         }
         let id = next_grant(editing)?;

@@ -23,7 +23,7 @@ use crate::{
     fleet::wanted::{self, Sources},
     issue::probe::{NOWHERE_POOL, Own, PROBE_ACCOUNT, PROBE_POOL, REVOKED_KEY_ID, issue_own},
     ledger::{Actor, Event},
-    records::{Compiled, FleetRecord, MachineStatus, NameRecord, SeenRecord, name_key},
+    records::{Compiled, FleetRecord, MachineStatus, NameRecord, SeenRecord, fleet, name_key},
     revoke::krl,
     session::directory::host_names,
     store::{Read, ReadError, Table},
@@ -87,6 +87,7 @@ pub async fn prepare(
     if let Some(old) = &old {
         check_host_key(old, &wanted)?;
     }
+    check_names(ca, &wanted.name, &wanted.request.address)?;
     let krl = krl::current(ca).await.map_err(unavailable)?;
     let (certificate, until) = if wanted.request.dry_run {
         old.as_ref().map_or_else(Default::default, |old| {
@@ -98,19 +99,24 @@ pub async fn prepare(
     } else {
         host_certificate(ca, &actor, old.as_ref(), &wanted).await?
     };
-    let fresh = fresh_record(old, &wanted, certificate, until);
     let name = wanted.name.clone();
     let (record, compiled) = if wanted.request.dry_run {
-        dry_run(ca, &wanted, fresh)?
+        dry_run(ca, &wanted, fresh_record(old, &wanted, certificate, until))?
     } else {
         let shared = Arc::clone(ca);
         policy_change(ca, actor, move |policy, editing| {
             place(policy, &wanted)?;
-            let mut record = fresh.clone();
+            // As it is now: the keeper may have made a generation, or an admin have confirmed it, since the first look (R2).
+            let old: Option<FleetRecord> = editing
+                .txn
+                .get_json(Table::Fleet, wanted.name.as_str().as_bytes())?;
+            if let Some(old) = &old {
+                check_host_key(old, &wanted)?;
+                retire_host_key(editing, old, &wanted.host_key);
+            }
+            let mut record = fresh_record(old, &wanted, certificate.clone(), until);
             let compiled = compile(policy);
             refresh(&shared, &wanted.name, &mut record, &compiled, editing)?;
-            let key = name_key("removed-host", wanted.name.as_str());
-            editing.txn.delete(Table::Accounts, key);
             editing.record(&Event::MachinePrepared {
                 machine: wanted.name.clone(),
                 address: format!("{}:{}", wanted.request.address, wanted.request.port),
@@ -158,6 +164,54 @@ fn check_host_key(old: &FleetRecord, wanted: &Wanted) -> Result<(), ApiError> {
         ),
     )
     .hint("if it was rebuilt, say so with --resync; nothing was changed"))
+}
+
+/// A machine's name in another machine's host certificate would let that one stand in for it.
+fn check_names(ca: &Ca, name: &MachineName, address: &str) -> Result<(), ApiError> {
+    let all = ca
+        .db
+        .read(|view| fleet(view))
+        .map_err(|error: ReadError| store_error(&error.into()))?;
+    let clash = all
+        .iter()
+        .find(|(other, record)| {
+            other != name && (other.as_str() == address || record.address == name.as_str())
+        })
+        .map(|(other, _)| other);
+    match clash {
+        None => Ok(()),
+        Some(other) => Err(ApiError::new(
+            ErrorCode::Conflict,
+            format!(
+                "{name} at {address} and {other} would each have a host certificate with the same name, so that one could stand in for the other"
+            ),
+        )
+        .hint("reach one of them by its IP address or by another host name; nothing was changed")),
+    }
+}
+
+/// A host key that is no longer a machine's is named in employees' known_hosts as revoked: its certificate is valid for a
+/// while yet, and an old disk must not stand in for the new machine.
+fn retire_host_key(editing: &mut Editing<'_, '_>, old: &FleetRecord, new: &PublicKey) {
+    if let Ok(key) = PublicKey::from_openssh(&old.host_key)
+        && key.key_data() != new.key_data()
+    {
+        put_removed_host(editing, &key, &old.host_key);
+    }
+}
+
+fn put_removed_host(editing: &mut Editing<'_, '_>, key: &PublicKey, text: &str) {
+    let removed = NameRecord {
+        holder: text.to_owned(),
+        uid: None,
+        purge: false,
+    };
+    let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+    editing.txn.put_json(
+        Table::Accounts,
+        name_key("removed-host", &fingerprint),
+        &removed,
+    );
 }
 
 /// The certificate it has, while that is good for a long time yet, or a new one.
@@ -454,6 +508,7 @@ pub async fn set(
     let old = record(ca, &name)?.ok_or_else(|| unknown("machine", &name, "machine"))?;
     let renewed = match &place {
         Some((address, _)) if *address != old.address => {
+            check_names(ca, &name, address)?;
             let key = PublicKey::from_openssh(&old.host_key).map_err(unavailable)?;
             Some(new_host_certificate(ca, actor.clone(), &name, address, &key).await?)
         }
@@ -563,17 +618,9 @@ pub async fn remove(ca: &Arc<Ca>, actor: Actor, machine: &str) -> Result<AdminRe
         policy.machines.remove(&name);
         editing.txn.delete(Table::Fleet, key);
         editing.txn.unrecorded().delete(Table::Seen, key);
-        // Its host key is named in employees' known_hosts as revoked: its certificate is still valid for a while.
-        let removed = NameRecord {
-            holder: record.host_key,
-            uid: None,
-            purge: false,
-        };
-        editing.txn.put_json(
-            Table::Accounts,
-            name_key("removed-host", name.as_str()),
-            &removed,
-        );
+        if let Ok(key) = PublicKey::from_openssh(&record.host_key) {
+            put_removed_host(editing, &key, &record.host_key);
+        }
         editing.record(&Event::MachineRemoved {
             machine: name.clone(),
         });

@@ -16,10 +16,13 @@ use crate::{
     ca::unix_ms,
     fleet::{
         deliver::Lanes,
-        keeper::{Push, managed, push},
+        keeper::{Push, push},
     },
-    ledger::{Actor, Event, RevokedWhat},
-    records::{CertificateRecord, LIMITS, Revoked, live_certificates, open_sessions},
+    ledger::{Actor, CertificateKind, Event, RevokedWhat},
+    records::{
+        CANARY_GOOD, CANARY_REVOKED, CanaryRecord, CertificateRecord, LIMITS, Revoked, fleet,
+        live_certificates, open_sessions,
+    },
     revoke::{self, Because, GRACE_SECS, krl},
     store::{Read, Table},
 };
@@ -149,6 +152,7 @@ impl Admin {
             .read(|view| view.get_json(Table::Certificates, &serial.to_be_bytes()))
             .map_err(|error: crate::store::ReadError| store_error(&error.into()))?;
         let record = record.ok_or_else(|| unknown("certificate with serial", serial, "cert"))?;
+        revocable_by_serial(&record)?;
         let ca_key = record.ca.clone();
         let what = Revoked::Serial { ca: ca_key, serial };
         self.add_entry(
@@ -206,6 +210,9 @@ impl Admin {
             ));
         }
         let fingerprint = parsed.to_string();
+        if self.is_canary(&fingerprint)? {
+            return Err(canary());
+        }
         let what = Revoked::Key(fingerprint.clone());
         let in_ledger = RevokedWhat::Key {
             fingerprint: fingerprint.clone(),
@@ -218,6 +225,22 @@ impl Admin {
             sessions_ended: 0,
             login_closed: false,
         })
+    }
+
+    /// Is it the key of a certificate that every KRL is checked with?
+    fn is_canary(&self, fingerprint: &str) -> Result<bool, ApiError> {
+        let held = self.ca.db.read(|view| {
+            let good: Option<CanaryRecord> = view.get_json(Table::Krl, CANARY_GOOD)?;
+            let revoked: Option<CanaryRecord> = view.get_json(Table::Krl, CANARY_REVOKED)?;
+            Ok([good, revoked])
+        });
+        let held = held.map_err(|error: crate::store::ReadError| store_error(&error.into()))?;
+        Ok(held.into_iter().flatten().any(|canary| {
+            ssh_key::Certificate::from_openssh(&canary.certificate).is_ok_and(|certificate| {
+                let key = certificate.public_key();
+                key.fingerprint(ssh_key::HashAlg::Sha256).to_string() == fingerprint
+            })
+        }))
     }
 
     async fn add_entry(
@@ -283,7 +306,12 @@ impl Admin {
             )
             .hint("login and renewal are refused already; mend this and run `ca-server krl push`")
         })?;
-        let machines = managed(&self.ca).map_err(|error| store_error(&error.into()))?;
+        // One that was prepared and never confirmed may trust this CA already: it is asked too, and not proven until it says.
+        let machines = self
+            .ca
+            .db
+            .read(fleet)
+            .map_err(|error| store_error(&error.into()))?;
         let what = Push {
             machines,
             lanes: Lanes::Krl,
@@ -302,6 +330,21 @@ impl Admin {
             machines: deliveries,
         }))
     }
+}
+
+/// A canary that a KRL revokes makes every later KRL fail its check (R5): one entry would end revocation for good.
+fn revocable_by_serial(record: &CertificateRecord) -> Result<(), ApiError> {
+    match record.kind {
+        CertificateKind::User | CertificateKind::Probe | CertificateKind::Host => Ok(()),
+        CertificateKind::Canary => Err(canary()),
+    }
+}
+
+fn canary() -> ApiError {
+    ApiError::new(
+        ErrorCode::Conflict,
+        "this belongs to the CA's own check of KRLs: revoking it would keep every later KRL from being published; nothing was changed",
+    )
 }
 
 fn end_of(record: &CertificateRecord) -> i64 {

@@ -38,9 +38,10 @@ impl Counter {
     /// Counts an attempt at `now_ms`; the first `free` failures do not block.
     #[must_use]
     pub fn reserve(mut self, now_ms: i64, free: u32) -> (Self, Reservation) {
-        // A clock that stepped back must not lock anybody out for longer than the longest lock-out.
-        let blocked_until = self.blocked_until_ms.min(now_ms.saturating_add(LONGEST_MS));
-        if now_ms < blocked_until {
+        // No block is longer than the longest: one that seems so was set by a clock that has stepped back since, and would
+        // otherwise last until the clock is there again.
+        let stepped_back = self.blocked_until_ms.saturating_sub(now_ms) > LONGEST_MS;
+        if now_ms < self.blocked_until_ms && !stepped_back {
             return (self, Reservation::Blocked);
         }
         // A day without an attempt forgets the history.
@@ -63,23 +64,35 @@ impl Counter {
     }
 }
 
+/// What is known of whoever attempts, before their password is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// They hold the token of a device from which the employee logged in before; by its id.
+    Device(String),
+    /// They come from a network from which the employee logged in before.
+    Network,
+    /// Nothing.
+    Stranger,
+}
+
 /// The counters that one attempt goes through: key in the store, and how many failures are free.
 ///
-/// A known device has a counter of its own, so that no stranger can lock it out (A9). Strangers go through one for the
-/// account and their network, and one for the account from everywhere.
+/// A known device has a counter of its own, so that no stranger can lock it out (A9). A known network has one too, so that
+/// doors without a device's token (an admin's, a changed password) stay open to their owner while a botnet guesses
+/// elsewhere. Strangers go through one for the account and their network, and one for the account from everywhere.
 #[must_use]
-pub fn buckets(email: &str, from: IpAddr, device: Option<&str>) -> Vec<(String, u32)> {
-    match device {
-        Some(device) => vec![(format!("{email}\0device\0{device}"), 0)],
-        None => vec![
-            (format!("{email}\0net\0{}", network(from)), 0),
-            (format!("{email}\0strangers"), STRANGERS_FREE),
-        ],
+pub fn buckets(email: &str, from: IpAddr, standing: &Standing) -> Vec<(String, u32)> {
+    let net = || (format!("{email}\0net\0{}", network(from)), 0);
+    match standing {
+        Standing::Device(device) => vec![(format!("{email}\0device\0{device}"), 0)],
+        Standing::Network => vec![net()],
+        Standing::Stranger => vec![net(), (format!("{email}\0strangers"), STRANGERS_FREE)],
     }
 }
 
 /// The network that shares a budget: /24 of IPv4, /64 of IPv6.
-fn network(from: IpAddr) -> String {
+#[must_use]
+pub fn network(from: IpAddr) -> String {
     match from.to_canonical() {
         IpAddr::V4(v4) => {
             let [a, b, c, _] = v4.octets();
@@ -127,21 +140,34 @@ mod tests {
     #[test]
     fn a9_a_clock_that_stepped_back_locks_nobody_out_for_long() {
         let (counter, _) = Counter::default().reserve(2_000_000_000_000, 0);
-        let later = 1_000_000_000_000;
-        assert_eq!(counter.reserve(later, 0).1, Reservation::Blocked);
-        // The caller's next look is at most fifteen minutes away, whatever the counter says.
-        let capped = Counter {
-            blocked_until_ms: later - 1,
-            ..counter
-        };
-        assert_eq!(capped.reserve(later, 0).1, Reservation::Reserved);
+        // A year ahead, then right again: a block of one second does not last a year.
+        let right = 1_970_000_000_000;
+        let (counter, verdict) = counter.reserve(right, 0);
+        assert_eq!(verdict, Reservation::Reserved);
+        // And it buys one attempt, not many: the next block counts by the right clock.
+        assert_eq!(counter.failures, 2);
+        assert_eq!(counter.reserve(right + 1, 0).1, Reservation::Blocked);
+        assert_eq!(counter.reserve(right + 2000, 0).1, Reservation::Reserved);
     }
 
     #[test]
     fn a9_a_known_device_shares_no_counter_with_strangers() {
         let home: IpAddr = "10.0.0.7".parse().unwrap();
-        let known = buckets("a@b", home, Some("d1"));
-        let stranger = buckets("a@b", home, None);
+        let known = buckets("a@b", home, &Standing::Device("d1".to_owned()));
+        let stranger = buckets("a@b", home, &Standing::Stranger);
+        assert!(
+            known
+                .iter()
+                .all(|(key, _)| stranger.iter().all(|(other, _)| key != other))
+        );
+    }
+
+    #[test]
+    fn a9_a_known_network_shares_no_counter_with_strangers_elsewhere() {
+        let (home, abroad): (IpAddr, IpAddr) =
+            ("10.0.0.7".parse().unwrap(), "192.0.2.9".parse().unwrap());
+        let known = buckets("a@b", home, &Standing::Network);
+        let stranger = buckets("a@b", abroad, &Standing::Stranger);
         assert!(
             known
                 .iter()

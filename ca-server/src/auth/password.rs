@@ -50,6 +50,9 @@ pub struct Hasher {
     decoy: Arc<str>,
 }
 
+/// A place in the queue.
+pub struct Place(OwnedSemaphorePermit);
+
 impl Hasher {
     /// A hasher of the configured cost.
     ///
@@ -68,13 +71,24 @@ impl Hasher {
         })
     }
 
+    /// Takes a place in the queue: before an attempt is counted, so that whoever is turned away loses none.
+    ///
+    /// # Errors
+    /// When too many wait.
+    pub fn enter(&self) -> Result<Place, HashError> {
+        Arc::clone(&self.queue)
+            .try_acquire_owned()
+            .map(Place)
+            .map_err(|_| HashError::Busy)
+    }
+
     /// Hashes a new password: a PHC string.
     ///
     /// # Errors
     /// When it is too long, or too many wait.
     pub async fn hash(&self, password: &Secret) -> Result<String, HashError> {
         let password = bounded(password)?;
-        let turn = self.turn().await?;
+        let turn = self.turn(self.enter()?).await?;
         let argon2 = self.argon2.clone();
         tokio::task::spawn_blocking(move || {
             let _held = turn;
@@ -86,10 +100,10 @@ impl Hasher {
 
     /// Waits for a turn. It goes along with the work, which goes on when whoever asked hangs up: were it given back then,
     /// a client that connects and cuts could run any number at once (A10).
-    async fn turn(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), HashError> {
-        let place = Arc::clone(&self.queue)
-            .try_acquire_owned()
-            .map_err(|_| HashError::Busy)?;
+    async fn turn(
+        &self,
+        Place(place): Place,
+    ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), HashError> {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         Ok((place, turn.map_err(|_| HashError::Busy)?))
     }
@@ -103,7 +117,20 @@ impl Hasher {
         password: &Secret,
         stored: Option<&str>,
     ) -> Result<Verdict, HashError> {
-        let turn = self.turn().await?;
+        self.verify_at(self.enter()?, password, stored).await
+    }
+
+    /// [`Self::verify`] with a place that was taken before.
+    ///
+    /// # Errors
+    /// When the server ends.
+    pub async fn verify_at(
+        &self,
+        place: Place,
+        password: &Secret,
+        stored: Option<&str>,
+    ) -> Result<Verdict, HashError> {
+        let turn = self.turn(place).await?;
         let (known, phc): (bool, Arc<str>) = match stored {
             Some(phc) => (true, phc.into()),
             None => (false, Arc::clone(&self.decoy)),
@@ -245,13 +272,17 @@ impl Breached {
         // Invariant: a line with `wanted` begins in low..high.
         while low < high {
             let middle = low + (high - low) / 2;
-            file.seek(SeekFrom::Start(middle))?;
             let mut line = String::new();
             let mut start = middle;
             if middle > low {
-                // The rest of a line that began before `middle` belongs to the lower half.
+                // The rest of a line that began before `middle` belongs to the lower half. Read from the byte before, so
+                // that a line which begins at `middle` itself is not taken for such a rest.
+                start -= 1;
+                file.seek(SeekFrom::Start(start))?;
                 start += file.read_line(&mut line)? as u64;
                 line.clear();
+            } else {
+                file.seek(SeekFrom::Start(start))?;
             }
             let length = file.read_line(&mut line)? as u64;
             if start >= high || length == 0 {

@@ -34,8 +34,22 @@ const ROUND: Duration = Duration::from_secs(60);
 /// How often rows that ended are deleted.
 const SWEEP: Duration = Duration::from_secs(3600);
 
-/// The longest pause after failures.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+/// The longest pause after failures: a machine that is back has its revocations within a minute (R1).
+const LONGEST_PAUSE: Duration = ROUND;
+
+/// A machine that failed: how often, with which KRL, and until when it is left alone.
+struct Pause {
+    failures: u32,
+    krl_version: u64,
+    until: Instant,
+}
+
+impl Pause {
+    /// A KRL that was not tried yet does not wait: why the last push failed may have nothing to do with it (R10).
+    fn holds(&self, krl_version: u64, now: Instant) -> bool {
+        self.krl_version == krl_version && now < self.until
+    }
+}
 
 /// A push to many machines.
 pub struct Push {
@@ -159,7 +173,7 @@ pub async fn keep(
     agent: Arc<SyncAgent>,
     mut stop: tokio::sync::watch::Receiver<bool>,
 ) {
-    let mut pauses: BTreeMap<MachineName, (u32, Instant)> = BTreeMap::new();
+    let mut pauses: BTreeMap<MachineName, Pause> = BTreeMap::new();
     let mut swept = None;
     loop {
         if swept.is_none_or(|at: Instant| at.elapsed() > SWEEP) {
@@ -208,7 +222,7 @@ enum RoundError {
 async fn round(
     ca: &Arc<Ca>,
     agent: &Arc<SyncAgent>,
-    pauses: &mut BTreeMap<MachineName, (u32, Instant)>,
+    pauses: &mut BTreeMap<MachineName, Pause>,
 ) -> Result<(), RoundError> {
     let krl = krl::current(ca).await?;
     // A bundle that cannot be made must not keep a revocation from its machine (R10).
@@ -220,7 +234,7 @@ async fn round(
     for (name, record) in managed(ca)? {
         if pauses
             .get(&name)
-            .is_some_and(|(_, until)| Instant::now() < *until)
+            .is_some_and(|pause| pause.holds(krl.version, Instant::now()))
         {
             continue;
         }
@@ -231,10 +245,12 @@ async fn round(
             behind.0.push((name, record));
         }
     }
-    for (machines, lanes) in [(behind.0, Lanes::Krl), (behind.1, Lanes::Both)] {
+    for (mut machines, lanes) in [(behind.0, Lanes::Krl), (behind.1, Lanes::Both)] {
         if machines.is_empty() {
             continue;
         }
+        // Those that failed before come last: they take their time-out after the others have their turn (R7).
+        machines.sort_by_key(|(name, _)| pauses.get(name).map_or(0, |pause| pause.failures));
         let pushed = Push {
             machines,
             lanes,
@@ -249,12 +265,36 @@ async fn round(
                     pauses.remove(&name);
                 }
                 DeliveryOutcome::NotReached { .. } => {
-                    let failures = pauses.get(&name).map_or(0, |(failures, _)| *failures) + 1;
-                    let pause = Duration::from_secs(5 << failures.min(10)).min(LONGEST_PAUSE);
-                    pauses.insert(name, (failures, Instant::now() + pause));
+                    let failures = pauses.get(&name).map_or(0, |pause| pause.failures) + 1;
+                    let length = Duration::from_secs(5 << failures.min(10)).min(LONGEST_PAUSE);
+                    let pause = Pause {
+                        failures,
+                        krl_version: krl.version,
+                        until: Instant::now() + length,
+                    };
+                    pauses.insert(name, pause);
                 }
             }
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r1_a_machine_that_failed_does_not_wait_for_a_krl_that_was_not_tried_yet() {
+        let now = Instant::now();
+        let pause = Pause {
+            failures: 9,
+            krl_version: 7,
+            until: now + LONGEST_PAUSE,
+        };
+        assert!(pause.holds(7, now));
+        assert!(!pause.holds(8, now));
+        assert!(!pause.holds(7, now + LONGEST_PAUSE));
+        assert!(LONGEST_PAUSE <= Duration::from_secs(60));
+    }
 }

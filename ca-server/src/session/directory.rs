@@ -1,6 +1,10 @@
 //! What a client needs to use its certificates: which machines, where, as whom, with which certificate.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use ca_api::{Directory, Issued, LoginEntry, MachineEntry};
 use policies::{Email, MachineName, Order};
@@ -8,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::{
     ca::{Ca, sha256_hex},
-    records::{Compiled, MachineStatus, NameRecord, fleet, name_key},
+    records::{Compiled, FleetRecord, MachineStatus, NameRecord, fleet, name_key},
     store::{KeyRange, Read, ReadError, Snapshot, Table, TableGroup},
 };
 
@@ -78,7 +82,9 @@ fn directory(
             });
         }
     }
-    let machines = fleet(view)?
+    let all = fleet(view)?;
+    let revoked_hosts = removed_hosts(view, &all)?;
+    let machines = all
         .into_iter()
         .filter(|(_, record)| record.status == MachineStatus::Managed)
         .filter_map(|(name, record)| {
@@ -106,24 +112,38 @@ fn directory(
         machines,
         user_cas: vec![ca.keys.user_ca_text()],
         host_cas: vec![ca.keys.host_ca_text()],
-        revoked_hosts: removed_hosts(view)?,
+        revoked_hosts,
     })
 }
 
-/// Host keys of machines that were removed: their certificates are valid for a while yet.
-fn removed_hosts(view: &Snapshot) -> Result<Vec<String>, ReadError> {
+/// Host keys that were a machine's and are none's now: their certificates are valid for a while yet. A machine that came
+/// back with its key, under whatever name, is not refused.
+fn removed_hosts(
+    view: &Snapshot,
+    fleet: &[(MachineName, FleetRecord)],
+) -> Result<Vec<String>, ReadError> {
+    let in_use: BTreeSet<&str> = fleet
+        .iter()
+        .map(|(_, record)| blob(&record.host_key))
+        .collect();
     let range = KeyRange::prefix(name_key("removed-host", ""));
     let removed = view.scan_json::<NameRecord>(Table::Accounts, &range, usize::MAX)?;
     Ok(removed
         .into_iter()
         .map(|(_, record)| record.holder)
+        .filter(|key| !in_use.contains(blob(key)))
         .collect())
+}
+
+/// The base64 part of a key's text: the comment is not part of the key.
+fn blob(key: &str) -> &str {
+    key.split(' ').nth(1).unwrap_or_default()
 }
 
 /// The names under which people may reach a machine: its own, and its address.
 #[must_use]
-pub fn host_names(name: &MachineName, address: &str) -> std::collections::BTreeSet<String> {
-    let mut names = std::collections::BTreeSet::from([name.to_string()]);
+pub fn host_names(name: &MachineName, address: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::from([name.to_string()]);
     match address.parse::<IpAddr>() {
         Ok(address) => {
             names.insert(address.to_string());

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::{SessionError, check_proof, directory, key_blob, parse_key};
 use crate::{
     auth::{
-        attempts::{Counter, Reservation, buckets},
+        attempts::{Counter, Reservation, Standing, buckets, network},
         password::Verdict,
         totp,
     },
@@ -34,6 +34,8 @@ pub struct Authenticated {
     pub totp_step: u64,
     /// The counters to clear with it.
     buckets: Vec<String>,
+    /// Their network, which is known from then on.
+    network: String,
 }
 
 /// Why a transaction that lets somebody in left nothing.
@@ -93,6 +95,13 @@ impl Authenticated {
         for bucket in &self.buckets {
             txn.delete(Table::Attempts, bucket.as_bytes());
         }
+        if !txn.contains(Table::Devices, self.network.as_bytes())? {
+            let record = DeviceRecord {
+                email: self.email.clone(),
+                since_unix: now.unix_timestamp(),
+            };
+            txn.put_json(Table::Devices, self.network.as_bytes(), &record);
+        }
         Ok(employee)
     }
 }
@@ -116,11 +125,13 @@ pub async fn authenticate(
         || format!("#{}", &sha256_hex(email.as_bytes())[..16]),
         ToString::to_string,
     );
-    let device = match (device, &parsed) {
-        (Some(token), Some(email)) => known_device(ca, token, email)?,
-        _ => None,
+    let standing = match &parsed {
+        Some(email) => standing(ca, email, from, device)?,
+        None => Standing::Stranger,
     };
-    let counters = buckets(&name, from, device.as_deref());
+    let counters = buckets(&name, from, &standing);
+    // The place comes first: a right password that finds no room is not counted as a wrong one.
+    let place = ca.hasher.enter()?;
     if reserve(ca, &name, from, counters.clone()).await? == Reservation::Blocked {
         return Err(SessionError::Refused("too many attempts"));
     }
@@ -132,7 +143,7 @@ pub async fn authenticate(
     let stored = known
         .as_ref()
         .and_then(|(_, credentials)| credentials.password.as_deref());
-    let verdict = ca.hasher.verify(password, stored).await?;
+    let verdict = ca.hasher.verify_at(place, password, stored).await?;
     let step = second_factor(ca, known.as_ref(), code);
     let reason = match (&known, verdict, step) {
         (Some((employee, _)), Verdict::Right, Some(totp_step))
@@ -143,6 +154,7 @@ pub async fn authenticate(
                 epoch: employee.epoch,
                 totp_step,
                 buckets: counters.into_iter().map(|(key, _)| key).collect(),
+                network: network_key(&employee.email, from),
             });
         }
         (None, _, _) => "unknown email",
@@ -171,6 +183,33 @@ fn known_device(ca: &Ca, token: &Secret, email: &Email) -> Result<Option<String>
         .db
         .read(|view| view.get_json(Table::Devices, id.as_bytes()))?;
     Ok(record.filter(|record| record.email == *email).map(|_| id))
+}
+
+/// Where a known network of somebody stands in table `devices`.
+fn network_key(email: &Email, from: IpAddr) -> String {
+    sha256_hex(format!("network {email} {}", network(from)).as_bytes())
+}
+
+fn standing(
+    ca: &Ca,
+    email: &Email,
+    from: IpAddr,
+    device: Option<&Secret>,
+) -> Result<Standing, ReadError> {
+    if let Some(token) = device
+        && let Some(id) = known_device(ca, token, email)?
+    {
+        return Ok(Standing::Device(id));
+    }
+    let key = network_key(email, from);
+    let known = ca
+        .db
+        .read(|view| view.contains(Table::Devices, key.as_bytes()))?;
+    Ok(if known {
+        Standing::Network
+    } else {
+        Standing::Stranger
+    })
 }
 
 async fn reserve(
@@ -325,7 +364,12 @@ pub async fn login(
             "this key was revoked: log in with a new one (`ca-client logout`, then `ca-client login`)".to_owned(),
         ));
     }
-    open(ca, person, &key, &subject, &narrow, request.device, from).await
+    // A token that is not this person's is not taken over: whoever could choose theirs could choose one that others know.
+    let device = match request.device {
+        Some(token) if known_device(ca, &token, &person.email)?.is_some() => Some(token),
+        _ => None,
+    };
+    open(ca, person, &key, &subject, &narrow, device, from).await
 }
 
 async fn open(
@@ -359,6 +403,7 @@ async fn open(
             secret_sha256: sha256_hex(grant.secret.expose().as_bytes()),
             opened_unix: now.unix_timestamp(),
             ends_unix: grant.ends_unix,
+            narrow: wire(narrow),
         };
         let admitted = admit(ca, &person, &plan, &grant, session, now, from).await;
         let recorded = match admitted {
@@ -545,6 +590,17 @@ pub fn key_is_revoked(ca: &Ca, key: &PublicKey) -> Result<bool, ReadError> {
     let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
     let view = ca.db.snapshot()?;
     Ok(ca.revoked_keys.load(&view)?.contains(&fingerprint))
+}
+
+/// [`narrow`] the other way.
+fn wire(narrow: &policies::Narrow) -> ca_api::Narrow {
+    ca_api::Narrow {
+        lifetime_secs: narrow.lifetime_secs,
+        pools: narrow
+            .pools
+            .as_ref()
+            .map(|pools| pools.iter().map(ToString::to_string).collect()),
+    }
 }
 
 /// What the client wants less of, parsed.

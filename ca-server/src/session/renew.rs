@@ -81,7 +81,8 @@ pub async fn renew(
         return Err(error);
     }
     let subject = acceptable(ca, &key)?;
-    let narrow = narrow(&request.narrow)?;
+    // A session that was opened for less is never renewed into more (I9).
+    let narrow = both(narrow(&session.narrow)?, narrow(&request.narrow)?);
     if key_is_revoked(ca, &key)? {
         note_refusal(ca, &request.session_id, from, "the key is revoked").await?;
         return Err(SessionError::Over);
@@ -128,6 +129,20 @@ pub async fn renew(
         return Ok(answer);
     }
     Err(SessionError::Unsteady)
+}
+
+/// What either leaves out.
+fn both(a: policies::Narrow, b: policies::Narrow) -> policies::Narrow {
+    policies::Narrow {
+        lifetime_secs: match (a.lifetime_secs, b.lifetime_secs) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        },
+        pools: match (a.pools, b.pools) {
+            (Some(a), Some(b)) => Some(a.intersection(&b).cloned().collect()),
+            (a, b) => a.or(b),
+        },
+    }
 }
 
 async fn admit(
