@@ -192,10 +192,14 @@ pub async fn finish(
 ) -> Result<Enrolled, SessionError> {
     let (now, key) = (ca.clock.now(), code_key(&request.code));
     let at = unix_ms(now);
-    let found = ca
-        .db
-        .read(|view| open_invitation(view, &key, now.unix_timestamp()));
-    let (record, person) = answer(ca, found.map_err(WriteError::Refused), from).await?;
+    let found = ca.db.read(|view| {
+        let (record, person) = open_invitation(view, &key, now.unix_timestamp())?;
+        let credentials: Option<Credentials> =
+            view.get_json(Table::Credentials, record.email.as_str().as_bytes())?;
+        Ok((record, person, credentials.unwrap_or_default()))
+    });
+    let (record, person, credentials) =
+        answer(ca, found.map_err(WriteError::Refused), from).await?;
     let purpose = totp_purpose(&record.email);
     let secret = record
         .totp
@@ -215,7 +219,8 @@ pub async fn finish(
         record.email.as_str(),
         request.totp.expose(),
         now.unix_timestamp(),
-        0,
+        // After a reset a login a moment ago may have used this step (A3): the next code is right, the invitation is not wrong.
+        credentials.last_totp_step,
     )
     .map_err(|error| SessionError::Invalid(error.to_string()))?;
     let Some(step) = step else {

@@ -66,8 +66,8 @@ impl From<&SessionError> for ApiError {
             SessionError::Refused(_) => refused(),
             SessionError::CodeRefused => Self::new(ErrorCode::Refused, "this enrolment code is wrong, used, or over")
                 .hint("ask an admin for a new one: `ca-server employee reset EMAIL`"),
-            SessionError::WrongCode => Self::new(ErrorCode::Refused, "the code of the authenticator is wrong")
-                .hint("type the six digits that it shows now; if they keep being wrong, set the phone's clock"),
+            SessionError::WrongCode => Self::new(ErrorCode::WrongCode, "the code of the authenticator is wrong, or was used before")
+                .hint("type the six digits that it shows now, each works once; if they keep being wrong, set the phone's clock"),
             SessionError::Invalid(what) => Self::new(ErrorCode::Invalid, what.clone()),
             SessionError::Nonce(_) => Self::new(ErrorCode::BadNonce, "the nonce was used, is too old, or is not this server's")
                 .hint("take a new nonce and try again"),

@@ -211,6 +211,18 @@ impl Company {
     /// # Errors
     /// When a step fails.
     pub fn enrol(&self, home: Home, email: &str, line: &str) -> Result<Person> {
+        self.enrol_after(home, email, line, 0)
+    }
+
+    /// As [`Company::enrol`], for somebody who was enrolled before: codes of a step that they used already are not used again.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn enrol_again(&self, person: Person, line: &str) -> Result<Person> {
+        self.enrol_after(person.home, &person.email, line, person.last_step)
+    }
+
+    fn enrol_after(&self, home: Home, email: &str, line: &str, last_step: u64) -> Result<Person> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let at = |word: &str| {
             words
@@ -224,7 +236,7 @@ impl Company {
             email: email.to_owned(),
             password: format!("wobbly-lantern-eats-41-figs-{}", email.len()),
             secret: Vec::new(),
-            last_step: 0,
+            last_step,
         };
         let done = person
             .client()

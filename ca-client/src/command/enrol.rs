@@ -57,10 +57,13 @@ async fn enrol(client: &Client, code: Secret, answers: &mut Answers) -> Result<E
             Ok(enrolled) => break enrolled,
             // The password is not good enough, or the code was wrong: the invitation and the authenticator stay.
             Err(CallError::Refused(error))
-                if error.code == ErrorCode::Invalid && answers.is_person() && tries < TRIES =>
+                if matches!(error.code, ErrorCode::Invalid | ErrorCode::WrongCode)
+                    && answers.is_person()
+                    && tries < TRIES =>
             {
+                let code_only = error.code == ErrorCode::WrongCode;
                 say::err(&Failure::from(error).to_string());
-                if let Some(another) = another_password(answers)? {
+                if !code_only && let Some(another) = another_password(answers)? {
                     password = another;
                 }
             }

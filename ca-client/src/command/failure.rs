@@ -66,6 +66,7 @@ impl fmt::Display for Failure {
 fn server_hint(error: &ApiError) -> &'static str {
     match error.code {
         ErrorCode::Invalid => "",
+        ErrorCode::WrongCode => "Type the six digits that the authenticator shows now.",
         ErrorCode::Refused => {
             "Check the email, the password and the code; a code works once, so wait for the next one."
         }

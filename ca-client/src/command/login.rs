@@ -1,8 +1,11 @@
 //! `login`: password and one code; then who you are, until when, and which machines you reach.
 
+use std::time::Duration;
+
 use ca_api::{ErrorCode, Narrow, Secret};
 use clap::Args;
 use policies::{Email, NameError, PoolName};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     AnswerArguments, Ending, Failure, Format, JsonFlag, block_on, machines::machine_list,
@@ -99,12 +102,14 @@ pub(super) fn log_in(
         .parse()
         .map_err(|error: NameError| Failure::new(error.to_string(), "Check the spelling."))?;
     block_on(async {
+        let mut not_before = Instant::now();
         for attempt in 1.. {
             let who = Credentials {
                 email: email.clone(),
                 password: answers.secret("password")?,
                 totp: totp(answers, "code")?,
             };
+            sleep_until(not_before).await;
             match day::login(places, &mut config, &client, who, narrow.clone()).await {
                 Err(LoginError::Call(CallError::Refused(error)))
                     if error.code == ErrorCode::Refused
@@ -112,6 +117,9 @@ pub(super) fn log_in(
                         && attempt < TRIES =>
                 {
                     say::err(&Failure::from(error).to_string());
+                    // The CA looks at no attempt for a second after the first mistake, for two after the second (A9): whoever
+                    // types faster than that shall not be refused for it.
+                    not_before = Instant::now() + Duration::from_secs(1 << (attempt - 1));
                 }
                 other => return Ok(other?),
             }

@@ -10,6 +10,8 @@ pub enum ErrorCode {
     Invalid,
     /// Not let in: wrong credentials, or none (401). One code for every reason (A4).
     Refused,
+    /// The authenticator's code is wrong, and it alone: another one may be right (400). Enrolment only; a login says `Refused`.
+    WrongCode,
     /// Let in, but this is not theirs to do (403).
     Forbidden,
     /// No such thing (404).

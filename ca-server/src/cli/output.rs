@@ -159,6 +159,7 @@ impl Failure {
             ErrorCode::NotFound => "not_found",
             ErrorCode::Conflict => "conflict",
             ErrorCode::SessionOver => "session_over",
+            ErrorCode::WrongCode => "wrong_code",
             ErrorCode::BadNonce => "bad_nonce",
             ErrorCode::Busy => "busy",
             ErrorCode::Unavailable => "unavailable",

@@ -6,7 +6,7 @@ use ca_api::ErrorCode;
 /// The status of a code.
 pub fn of(code: ErrorCode) -> StatusCode {
     match code {
-        ErrorCode::Invalid | ErrorCode::BadNonce => StatusCode::BAD_REQUEST,
+        ErrorCode::Invalid | ErrorCode::WrongCode | ErrorCode::BadNonce => StatusCode::BAD_REQUEST,
         ErrorCode::Refused | ErrorCode::SessionOver => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden => StatusCode::FORBIDDEN,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
