@@ -178,3 +178,24 @@ fn h9_an_account_whose_making_was_put_back_takes_no_key_of_its_own() -> Result<(
     );
     Ok(())
 }
+
+/// As in a container, where `/run` is no file system of its own.
+#[test]
+fn r6_a_krl_arrives_where_neither_disk_nor_run_has_room() -> Result<()> {
+    let bench = bench!("r6_a_krl_arrives_where_neither_disk_nor_run_has_room");
+    bench.settle(&bench.ca.spec("web-1")?, 1, 1)?;
+    says(
+        &bench,
+        "mount -t tmpfs -o size=16k tmpfs /run && head -c 1M /dev/zero >/run/filler 2>/dev/null; true",
+    )?;
+    bench.machine.fill_disk()?;
+    let krl = bench.ca.signed_krl(2, &["alice@corp.example/1"])?;
+    let report = done(bench.send_installed(&bench.sync_apply(Some(krl), None))?)?;
+    ensure!(
+        report
+            .state()
+            .is_some_and(|state| state.krl_version == 2 && state.krl_canaries == "ok"),
+        "{report:?}"
+    );
+    Ok(())
+}

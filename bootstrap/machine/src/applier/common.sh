@@ -123,6 +123,11 @@ make_work() {
     in_run=$(free_kib /run)
     if [ "${in_run:-0}" -lt 24576 ] && [ -d "$STATE" ]; then
         on_disk=$(free_kib "$STATE")
+        # With room in neither, a revocation could not even be read: that is what the reserve is for.
+        if [ "${in_run:-0}" -lt 1024 ] && [ "${on_disk:-0}" -lt 1024 ]; then
+            rm -f "$STATE/reserve"
+            on_disk=$(free_kib "$STATE")
+        fi
         if [ "${on_disk:-0}" -gt "${in_run:-0}" ]; then base=$STATE/work; fi
     fi
     W=$(mktemp -d "$base.$$.XXXXXX" 2>/dev/null) || W=$(mktemp -d 2>/dev/null) ||
