@@ -170,7 +170,7 @@ fn check_host_key(old: &FleetRecord, wanted: &Wanted) -> Result<(), ApiError> {
 fn check_names(ca: &Ca, name: &MachineName, address: &str) -> Result<(), ApiError> {
     let all = ca
         .db
-        .read(|view| fleet(view))
+        .read(fleet)
         .map_err(|error: ReadError| store_error(&error.into()))?;
     let clash = all
         .iter()
