@@ -87,10 +87,13 @@ pub async fn deliver(
             Ok(done)
         }
         Err(failure) => {
-            if let Some(state) = failure.state {
-                // It answered: what it says of itself is worth knowing, but proves nothing.
+            if let Some(stands) = failure.stands {
+                // It answered, and did not do all that was asked: a refused bundle takes nothing from a KRL that is there (R10).
                 seen.last_seen_unix = Some(ca.clock.now().unix_timestamp());
-                seen.generation = state.0;
+                seen.generation = stands.generation;
+                if stands.krl == KrlThere::Proven {
+                    seen.krl_version = krl.version;
+                }
             }
             seen.trouble.clone_from(&failure.reason);
             Err(failure.reason)
@@ -135,14 +138,27 @@ struct Done {
 
 struct Failure {
     reason: String,
-    state: Option<(u64, u64)>,
+    stands: Option<Stands>,
+}
+
+/// Where a machine stands that did not do all that was asked.
+#[derive(Debug, Clone, Copy)]
+struct Stands {
+    generation: u64,
+    krl: KrlThere,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KrlThere {
+    Proven,
+    NotProven,
 }
 
 impl Failure {
     fn new(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
-            state: None,
+            stands: None,
         }
     }
 }
@@ -204,9 +220,19 @@ fn proven(report: &Report, krl: &KrlRecord) -> Result<(), Failure> {
     let state = report
         .state()
         .ok_or_else(|| Failure::new("it did not say where it stands"))?;
+    let there = state.krl_version == krl.version
+        && state.krl_canaries == "ok"
+        && state.krl_sha256 == krl.krl_sha256;
     let fail = |reason: String| Failure {
         reason,
-        state: Some((state.applied_generation, state.krl_version)),
+        stands: Some(Stands {
+            generation: state.applied_generation,
+            krl: if there {
+                KrlThere::Proven
+            } else {
+                KrlThere::NotProven
+            },
+        }),
     };
     if let Some((code, detail)) = report.refusal() {
         return Err(fail(format!("it refused ({code}): {detail}")));

@@ -23,13 +23,16 @@ use crate::{
     ca::{Ca, unix_ms},
     house,
     ledger::{Actor, Event},
-    records::{FleetRecord, KrlRecord, MachineStatus, fleet},
+    records::{FleetRecord, KrlRecord, MachineStatus, SeenRecord, fleet},
     revoke::krl,
     store::{ReadError, Table},
 };
 
 /// How often machines are looked at when nothing changed.
 const ROUND: Duration = Duration::from_secs(60);
+
+/// A machine's KRL is read back at least this often, in seconds, also when nothing changed.
+const LOOK_AGAIN_SECS: i64 = 15 * 60;
 
 /// How often rows that ended are deleted.
 const SWEEP: Duration = Duration::from_secs(3600);
@@ -208,6 +211,13 @@ async fn renew_host_certificates(ca: &Arc<Ca>) {
     }
 }
 
+/// Was a machine not asked for so long that its KRL must be read back again? One that was put back to an old snapshot or disk
+/// would accept a revoked certificate, and nobody would know (R2).
+fn is_due(seen: &SeenRecord, now_unix: i64) -> bool {
+    seen.last_seen_unix
+        .is_none_or(|at| now_unix.saturating_sub(at) >= LOOK_AGAIN_SECS || at > now_unix)
+}
+
 /// A round failed as a whole.
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
@@ -231,6 +241,7 @@ async fn round(
         tracing::error!(%error, "bundles could not be brought up to date");
     }
     let mut behind = (Vec::new(), Vec::new());
+    let now_unix = ca.clock.now().unix_timestamp();
     for (name, record) in managed(ca)? {
         if pauses
             .get(&name)
@@ -241,7 +252,7 @@ async fn round(
         let seen = seen(ca, &name)?;
         if seen.generation != record.generation {
             behind.1.push((name, record));
-        } else if seen.krl_version != krl.version {
+        } else if seen.krl_version != krl.version || is_due(&seen, now_unix) {
             behind.0.push((name, record));
         }
     }
@@ -283,6 +294,21 @@ async fn round(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r2_a_machine_is_asked_again_also_when_nothing_changed() {
+        let seen = |at| SeenRecord {
+            last_seen_unix: at,
+            ..SeenRecord::default()
+        };
+        assert!(is_due(&seen(None), 10_000));
+        assert!(!is_due(&seen(Some(10_000 - LOOK_AGAIN_SECS + 1)), 10_000));
+        assert!(is_due(&seen(Some(10_000 - LOOK_AGAIN_SECS)), 10_000));
+        assert!(
+            is_due(&seen(Some(10_001)), 10_000),
+            "a clock that stepped back"
+        );
+    }
 
     #[test]
     fn r1_a_machine_that_failed_does_not_wait_for_a_krl_that_was_not_tried_yet() {
