@@ -15,6 +15,7 @@ use axum::{
 };
 use ca_api::{ApiError, ErrorCode, MAX_BODY_BYTES, Nonce, ServerInfo};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::timeout;
 
 use crate::{
     admin::Admin,
@@ -69,9 +70,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match Json::<T>::from_request(request, state).await {
-            Ok(Json(body)) => Ok(Self(body)),
-            Err(rejection) => Err(Problem(unreadable(&rejection))),
+        let deadlines = request.extensions().get::<accept::Deadlines>();
+        let within = deadlines.copied().unwrap_or_default().body;
+        match timeout(within, Json::<T>::from_request(request, state)).await {
+            Ok(Ok(Json(body))) => Ok(Self(body)),
+            Ok(Err(rejection)) => Err(Problem(unreadable(&rejection))),
+            Err(_) => Err(Problem(ApiError::new(
+                ErrorCode::Invalid,
+                "the request's body did not come in time",
+            ))),
         }
     }
 }

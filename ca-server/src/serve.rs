@@ -230,6 +230,7 @@ async fn serve(
             Arc::clone(&tls),
             router.clone(),
             proxies,
+            http::accept::Deadlines::default(),
             stopped.clone(),
         )),
         tokio::spawn(http::accept::socket(socket, router, stopped.clone())),

@@ -24,10 +24,27 @@ use tower_service::Service as _;
 
 use super::Peer;
 
-/// A TLS handshake must be done within this time.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// A request's headers must be here within this time; also how long an idle kept connection stays.
-const HEADERS: Duration = Duration::from_secs(75);
+/// How long a client may take, part by part (W2).
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// For a request's headers; also how long an idle kept connection stays.
+    pub headers: Duration,
+    /// For a request's body: one that trickles in holds its connection no longer.
+    pub body: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            headers: Duration::from_secs(75),
+            body: Duration::from_secs(30),
+        }
+    }
+}
+
 /// Requests in flight get this long at the end.
 const GRACE: Duration = Duration::from_secs(20);
 /// Connections at once over the network.
@@ -44,6 +61,7 @@ pub async fn https(
     tls: TlsInForce,
     router: Router,
     proxies: Vec<IpAddr>,
+    deadlines: Deadlines,
     mut stop: watch::Receiver<bool>,
 ) {
     let graceful = GracefulShutdown::new();
@@ -78,8 +96,8 @@ pub async fn https(
         let (router, watcher, proxies) = (router.clone(), graceful.watcher(), proxies.clone());
         tokio::spawn(async move {
             let _held = (place, share);
-            if let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                let serving = serve(stream, Peer::Network(address), router, &proxies);
+            if let Ok(Ok(stream)) = timeout(deadlines.handshake, acceptor.accept(stream)).await {
+                let serving = serve(stream, Peer::Network(address), router, &proxies, deadlines);
                 if let Err(error) = watcher.watch(serving).await {
                     tracing::debug!(%error, "a connection ended badly");
                 }
@@ -109,7 +127,13 @@ pub async fn socket(listener: UnixListener, router: Router, mut stop: watch::Rec
         };
         let (router, watcher) = (router.clone(), graceful.watcher());
         tokio::spawn(async move {
-            let serving = serve(stream, Peer::Socket(credentials.uid()), router, &[]);
+            let serving = serve(
+                stream,
+                Peer::Socket(credentials.uid()),
+                router,
+                &[],
+                Deadlines::default(),
+            );
             if let Err(error) = watcher.watch(serving).await {
                 tracing::debug!(%error, "a connection on the socket ended badly");
             }
@@ -126,6 +150,7 @@ fn serve<S>(
     peer: Peer,
     router: Router,
     proxies: &[IpAddr],
+    deadlines: Deadlines,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + use<S>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -138,11 +163,12 @@ where
             peer
         };
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(deadlines);
         router.clone().call(request)
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
+        .header_read_timeout(deadlines.headers)
         .max_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(stream), service)
 }

@@ -66,7 +66,7 @@ fn verb(request: &AdminRequest) -> &'static str {
 /// How many arms `verb` has.
 const VERBS: usize = 45;
 
-fn every_command() -> Vec<Value> {
+pub fn every_command() -> Vec<Value> {
     let email = "zoe@corp.example";
     vec![
         json!({"verb": "employee_add", "email": email}),
@@ -121,7 +121,7 @@ fn every_command() -> Vec<Value> {
 }
 
 /// One request as if from `peer`, through the whole router.
-async fn ask(
+pub async fn ask(
     world: &World,
     peer: Peer,
     method: &str,

@@ -1,1 +1,621 @@
-//! The real program: keys at rest, logs, kill -9.
+//! The real program: keys at rest, what it writes and logs, and `kill -9`.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use ca_api::proof;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use ssh_key::{PrivateKey, private::KeypairData};
+
+use crate::world::{
+    Answer, Person, blob, code_at, connect, ed25519, keygen_says, send, sshsig, trusting,
+};
+
+const PASSPHRASE: &str = "an iron giraffe reads newspapers";
+const KEYS: [&str; 6] = ["user_ca", "host_ca", "fleet", "sync", "ledger", "seal"];
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ca-server"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// A data folder as `init` makes it, with a cheap password hash; made once and copied.
+fn data_folder() -> (tempfile::TempDir, PathBuf) {
+    static MADE: OnceLock<Vec<(PathBuf, Option<Vec<u8>>, u32)>> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, pass) = (dir.path().join("ca"), dir.path().join("pass"));
+        fs::write(&pass, PASSPHRASE).unwrap();
+        fs::set_permissions(&pass, fs::Permissions::from_mode(0o600)).unwrap();
+        let out = program(&["init", "--name", "127.0.0.1", "--data"])
+            .arg(&data)
+            .arg("--passphrase-file")
+            .arg(&pass)
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        walk(&data)
+            .into_iter()
+            .map(|path| {
+                let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+                let content = path.is_file().then(|| fs::read(&path).unwrap());
+                (path.strip_prefix(&data).unwrap().to_owned(), content, mode)
+            })
+            .collect()
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("ca");
+    for (path, content, mode) in made {
+        let path = data.join(path);
+        match content {
+            None => fs::create_dir(&path).unwrap(),
+            Some(content) => fs::write(&path, content).unwrap(),
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
+    }
+    let config = data.join("config.toml");
+    let mut toml: toml::Table = fs::read_to_string(&config).unwrap().parse().unwrap();
+    toml["argon2"] = toml::toml! { memory_kib = 64
+    passes = 1
+    parallel = 4 }
+    .into();
+    fs::write(&config, toml.to_string()).unwrap();
+    (dir, data)
+}
+
+/// Everything in a folder and the folder itself, parents first.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let mut all = vec![folder.to_owned()];
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(walk(&path));
+        } else {
+            all.push(path);
+        }
+    }
+    all
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A running `ca-server serve`; killed when dropped.
+struct Server {
+    data: PathBuf,
+    log: PathBuf,
+    child: Child,
+    address: std::net::SocketAddr,
+    heard: Vec<Vec<u8>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Server {
+    async fn start(data: &Path, log_level: &str) -> Self {
+        let dir = data.parent().unwrap();
+        let pass = dir.join("pass");
+        fs::write(&pass, PASSPHRASE).unwrap();
+        fs::set_permissions(&pass, fs::Permissions::from_mode(0o600)).unwrap();
+        let log = dir.join(format!("log-{}", fs::read_dir(dir).unwrap().count()));
+        let child = program(&["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .arg("--passphrase-file")
+            .arg(&pass)
+            .env("RUST_LOG", log_level)
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut server = Self {
+            data: data.to_owned(),
+            log,
+            child,
+            address: "127.0.0.1:0".parse().unwrap(),
+            heard: Vec::new(),
+        };
+        let began = Instant::now();
+        loop {
+            let said = server.said();
+            let listening = said
+                .lines()
+                .filter(|line| line.contains("serving"))
+                .find_map(|line| line.split("listen=").nth(1));
+            if let Some(address) = listening {
+                server.address = address.trim().parse().unwrap();
+                return server;
+            }
+            let ended = server.child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended: {ended:?}\n{said}");
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "not ready:\n{said}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn said(&self) -> String {
+        text(&fs::read(&self.log).unwrap())
+    }
+
+    async fn post(&mut self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, &[], body).await
+    }
+
+    async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Answer {
+        let client = trusting(&fs::read(self.data.join("tls/ca.pem")).unwrap());
+        let mut connection = connect(self.address, &client).await;
+        let answer = send(
+            &mut connection,
+            method,
+            path,
+            headers,
+            body.to_string().into(),
+        )
+        .await;
+        self.heard.push(answer.bytes.to_vec());
+        answer
+    }
+
+    /// An admin command over the Unix socket, as its lines come; `enough` may stop listening.
+    async fn command(&mut self, request: Value, enough: fn(&Value) -> bool) -> Vec<Value> {
+        let stream = tokio::net::UnixStream::connect(self.data.join("admin.sock"))
+            .await
+            .unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let request = hyper::Request::post("/v1/admin")
+            .header("host", "ca")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(request.to_string())))
+            .unwrap();
+        let mut body = sender.send_request(request).await.unwrap().into_body();
+        let (mut heard, mut lines): (Vec<u8>, Vec<Value>) = (Vec::new(), Vec::new());
+        while let Some(frame) = body.frame().await {
+            heard.extend(frame.unwrap().into_data().unwrap());
+            lines = text(&heard)
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .collect();
+            if lines.iter().any(enough) {
+                break;
+            }
+        }
+        self.heard.push(heard);
+        lines
+    }
+
+    async fn done(&mut self, request: Value) -> Value {
+        let lines = self.command(request.clone(), |_| false).await;
+        let last = lines.last().cloned().unwrap_or_default();
+        assert_eq!(last["event"], "done", "{request}: {lines:?}");
+        last["reply"]["data"].clone()
+    }
+
+    async fn employee(&mut self, email: &str, admin: bool) -> Person {
+        let add = json!({"verb": "employee_add", "email": email, "pools": ["web"], "admin": admin});
+        let code = self.done(add).await["code"].as_str().unwrap().to_owned();
+        // What follows is not to be found in any answer but its own.
+        self.heard.pop();
+        let started = self.post("/v1/enrol/start", &json!({"code": code})).await;
+        self.heard.pop();
+        let secret = started.json()["totp_secret"].as_str().unwrap().to_owned();
+        let person = Person {
+            email: email.to_owned(),
+            password: format!("wobbly-lantern-eats-41-{}", &blob(&ed25519())[30..50]),
+            totp: data_encoding::BASE32_NOPAD
+                .decode(secret.as_bytes())
+                .unwrap(),
+            key: ed25519(),
+        };
+        // The step before: the one of now is kept for the login.
+        let finish = json!({
+            "code": code, "password": person.password, "totp": code_at(&person.totp, unix_now() - 30),
+        });
+        let finished = self.post("/v1/enrol/finish", &finish).await;
+        assert_eq!(finished.status, 200, "{}", finished.text());
+        person
+    }
+
+    async fn login_body(&mut self, person: &Person, step: i64) -> Value {
+        let nonce = self.send("GET", "/v1/nonce", &[], &json!(null)).await;
+        let info = self.send("GET", "/v1/ca", &[], &json!(null)).await;
+        let nonce = nonce.json()["nonce"].as_str().unwrap().to_owned();
+        let info = info.json();
+        let ca_id = info["ca_id"].as_str().unwrap();
+        let message = proof::login_message(ca_id, &nonce, &person.email, &blob(&person.key));
+        json!({
+            "email": person.email, "password": person.password,
+            "totp": code_at(&person.totp, unix_now() + 30 * step),
+            "public_key": person.key.public_key().to_openssh().unwrap(), "nonce": nonce,
+            "proof": sshsig(&person.key, proof::LOGIN_NAMESPACE, &message),
+        })
+    }
+
+    async fn renew(&mut self, person: &Person, session: &Value) -> Answer {
+        let nonce = self.send("GET", "/v1/nonce", &[], &json!(null)).await;
+        let info = self.send("GET", "/v1/ca", &[], &json!(null)).await;
+        let nonce = nonce.json()["nonce"].as_str().unwrap().to_owned();
+        let info = info.json();
+        let id = session["id"].as_str().unwrap();
+        let ca_id = info["ca_id"].as_str().unwrap();
+        let message = proof::renew_message(ca_id, &nonce, id, &blob(&person.key));
+        let body = json!({
+            "session_id": id, "session_secret": session["secret"], "nonce": nonce,
+            "proof": sshsig(&person.key, proof::RENEW_NAMESPACE, &message),
+        });
+        self.post("/v1/renew", &body).await
+    }
+}
+
+fn unix_now() -> i64 {
+    time::OffsetDateTime::now_utc().unix_timestamp()
+}
+
+fn opened(data: &Path, name: &str) -> PrivateKey {
+    let text = fs::read_to_string(data.join("keys").join(name)).unwrap();
+    let key = PrivateKey::from_openssh(&text).unwrap();
+    key.decrypt(PASSPHRASE).unwrap()
+}
+
+/// A secret in the forms in which it could stand somewhere.
+fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = vec![
+        secret.to_vec(),
+        data_encoding::HEXLOWER.encode(secret).into_bytes(),
+        data_encoding::HEXUPPER.encode(secret).into_bytes(),
+        data_encoding::BASE32_NOPAD.encode(secret).into_bytes(),
+    ];
+    // Base64 at each of its three alignments, without the characters that neighbours share.
+    for shift in 0..3 {
+        let padded = [&vec![0; shift][..], secret].concat();
+        let encoded = STANDARD.encode(padded);
+        let inner = &encoded[4..encoded.len() - 4];
+        all.push(inner.as_bytes().to_vec());
+        all.push(inner.replace('+', "-").replace('/', "_").into_bytes());
+    }
+    all
+}
+
+fn contains(hay: &[u8], needle: &[u8]) -> bool {
+    hay.windows(needle.len()).any(|part| part == needle)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k1_s5_no_key_and_no_secret_is_in_the_store_the_log_or_an_answer() {
+    let (_dir, data) = data_folder();
+    // Everything the program can say at all.
+    let mut server = Server::start(&data, "trace").await;
+    server
+        .done(json!({"verb": "pool_add", "pool": "web"}))
+        .await;
+    let alice = server.employee("alice@corp.example", false).await;
+    let chief = server.employee("chief@corp.example", true).await;
+    let body = server.login_body(&alice, 0).await;
+    let issued = server.post("/v1/login", &body).await;
+    assert_eq!(issued.status, 200, "{}", issued.text());
+    // Told once, in the answer to their owner and nowhere else.
+    server.heard.pop();
+    let session = issued.json()["session"].clone();
+    assert_eq!(server.renew(&alice, &session).await.status, 200);
+    let mut wrong = server.login_body(&alice, 1).await;
+    wrong["password"] = "a-guess-that-must-not-be-logged".into();
+    server.post("/v1/login", &wrong).await;
+    let broken = json!({"email": alice.email, "password": alice.password, "totp": "123456", "extra": session["secret"]});
+    server.post("/v1/admin/login", &broken).await;
+    let login = json!({"email": chief.email, "password": chief.password, "totp": code_at(&chief.totp, unix_now())});
+    let token = server.post("/v1/admin/login", &login).await;
+    assert_eq!(token.status, 200, "{}", token.text());
+    server.heard.pop();
+    let token = token.json()["token"].as_str().unwrap().to_owned();
+    let bearer = format!("Bearer {token}");
+    let listed = json!({"verb": "employee_list"});
+    let listed = server
+        .send("POST", "/v1/admin", &[("authorization", &bearer)], &listed)
+        .await;
+    assert_eq!(listed.status, 200);
+    for command in crate::policy::every_command() {
+        server.command(command, |_| false).await;
+    }
+    // Invitations of those commands are answers to the admin; their codes are for the paper only.
+    let pid = server.child.id();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    assert_eq!(
+        core.split_whitespace().nth(4),
+        Some("0"),
+        "core files are off: {core}"
+    );
+
+    let mut secrets: Vec<(String, Vec<Vec<u8>>)> = Vec::new();
+    for name in KEYS {
+        let KeypairData::Ed25519(pair) = opened(&data, name).key_data().clone() else {
+            panic!("no Ed25519")
+        };
+        secrets.push((name.to_owned(), forms(&pair.private.to_bytes())));
+    }
+    let sealed = fs::read_to_string(data.join("tls/ca.key")).unwrap();
+    let folder = ca_server::folder::Folder::open(&data).unwrap();
+    let passphrase = ca_api::Secret::new(PASSPHRASE.to_owned());
+    let keys = ca_server::keys::Keys::open(&folder, &passphrase).unwrap();
+    let der = keys.seal.open("tls ca key", sealed.trim()).unwrap();
+    let at = der
+        .windows(2)
+        .position(|part| part == [0x04, 0x20])
+        .unwrap();
+    secrets.push(("tls ca".to_owned(), forms(&der[at + 2..at + 34])));
+    for person in [&alice, &chief] {
+        secrets.push((format!("totp of {}", person.email), forms(&person.totp)));
+        let password = person.password.clone().into_bytes();
+        secrets.push((format!("password of {}", person.email), vec![password]));
+    }
+    for (what, text) in [
+        ("passphrase", PASSPHRASE.to_owned()),
+        (
+            "session secret",
+            session["secret"].as_str().unwrap().to_owned(),
+        ),
+        (
+            "device token",
+            session["device"].as_str().unwrap().to_owned(),
+        ),
+        ("admin token", token),
+        ("guess", "a-guess-that-must-not-be-logged".to_owned()),
+        ("code", body["totp"].as_str().unwrap().to_owned() + "\""),
+    ] {
+        secrets.push((what.to_owned(), vec![text.into_bytes()]));
+    }
+    let mut places: Vec<(String, Vec<u8>)> = walk(&data)
+        .into_iter()
+        .filter(|path| path.is_file())
+        .map(|path| (path.display().to_string(), fs::read(&path).unwrap()))
+        .collect();
+    places.push(("the log".to_owned(), fs::read(&server.log).unwrap()));
+    for answer in &server.heard {
+        places.push((format!("the answer {}", text(answer)), answer.clone()));
+    }
+    for (what, forms) in &secrets {
+        for (place, content) in &places {
+            for form in forms {
+                let place = &place[..place.len().min(200)];
+                assert!(!contains(content, form), "{what} is in {place}");
+            }
+        }
+    }
+    // The search finds what is there: a public key in the store's neighbours, an email in log and store.
+    let public = fs::read(data.join("keys/user_ca.pub")).unwrap();
+    let print = opened(&data, "user_ca");
+    let seen = forms(&print.public_key().key_data().ed25519().unwrap().0);
+    assert!(seen.iter().any(|form| contains(&public, form)));
+    let store = fs::read(data.join("store.redb")).unwrap();
+    assert!(contains(&store, b"alice@corp.example"));
+    assert!(server.said().contains("serving"));
+
+    // S6: whatever was made, is for its owner only.
+    for path in walk(&data) {
+        let mode = fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+    }
+}
+
+fn fails(data: &Path, passphrase: &str) -> Output {
+    let pass = data.parent().unwrap().join("given");
+    fs::write(&pass, passphrase).unwrap();
+    fs::set_permissions(&pass, fs::Permissions::from_mode(0o600)).unwrap();
+    let out = program(&["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(data)
+        .arg("--passphrase-file")
+        .arg(&pass)
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
+    out
+}
+
+#[test]
+fn k2_keys_are_encrypted_at_rest_and_nothing_opens_where_others_could_read() {
+    let (_dir, data) = data_folder();
+    let state = || -> Vec<(PathBuf, Option<Vec<u8>>)> {
+        walk(&data)
+            .into_iter()
+            .map(|path| (path.clone(), fs::read(&path).ok()))
+            .collect()
+    };
+    for name in KEYS {
+        let file = data.join("keys").join(name);
+        let opens = |passphrase: &str| {
+            let out = Command::new("ssh-keygen")
+                .args(["-y", "-P", passphrase, "-f"])
+                .arg(&file)
+                .output()
+                .unwrap();
+            out.status.success()
+        };
+        assert!(
+            !opens("") && !opens("wrong") && opens(PASSPHRASE),
+            "{name} as OpenSSH reads it"
+        );
+    }
+    let before = state();
+    let said = text(&fails(&data, "not the passphrase at all").stderr);
+    assert!(said.contains("passphrase"), "{said}");
+    assert_eq!(state(), before, "a wrong passphrase changed something");
+    for (path, mode) in [
+        ("", 0o750),
+        ("keys", 0o711),
+        ("tls", 0o755),
+        ("keys/user_ca", 0o640),
+        ("keys/seal", 0o604),
+        ("tls/ca.key", 0o644),
+        ("store.redb", 0o660),
+        ("config.toml", 0o606),
+    ] {
+        let path = data.join(path);
+        let right = fs::metadata(&path).unwrap().permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let said = text(&fails(&data, PASSPHRASE).stderr);
+        assert!(
+            said.contains("mode") && said.contains("chmod"),
+            "{}: {said}",
+            path.display()
+        );
+        fs::set_permissions(&path, right).unwrap();
+    }
+}
+
+#[test]
+fn k6_each_purpose_has_a_key_of_its_own() {
+    let (_dir, data) = data_folder();
+    let mut prints: Vec<String> = KEYS
+        .iter()
+        .map(|name| {
+            let public = fs::read_to_string(data.join(format!("keys/{name}.pub"))).unwrap();
+            let key = ssh_key::PublicKey::from_openssh(&public).unwrap();
+            assert_eq!(
+                key.key_data(),
+                opened(&data, name).public_key().key_data(),
+                "{name}.pub is of another key"
+            );
+            key.fingerprint(ssh_key::HashAlg::Sha256).to_string()
+        })
+        .collect();
+    prints.sort();
+    prints.dedup();
+    assert_eq!(prints.len(), KEYS.len());
+    // A key put into another's place is found out or useless: never does the fleet key sign for people.
+    fs::copy(data.join("keys/fleet"), data.join("keys/user_ca")).unwrap();
+    let swapped = opened(&data, "user_ca");
+    let named = fs::read_to_string(data.join("keys/user_ca.pub")).unwrap();
+    let named = ssh_key::PublicKey::from_openssh(&named).unwrap();
+    assert_ne!(swapped.public_key().key_data(), named.key_data());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r1_a3_killed_right_after_the_word_everything_is_still_refused() {
+    let (_dir, data) = data_folder();
+    let mut server = Server::start(&data, "info").await;
+    server
+        .done(json!({"verb": "pool_add", "pool": "web"}))
+        .await;
+    let alice = server.employee("alice@corp.example", false).await;
+    let bob = server.employee("bob@corp.example", false).await;
+    let mut sessions = Vec::new();
+    for person in [&alice, &bob] {
+        let body = server.login_body(person, 0).await;
+        let issued = server.post("/v1/login", &body).await;
+        assert_eq!(issued.status, 200, "{}", issued.text());
+        sessions.push((body, issued.json()));
+    }
+    let revoke =
+        json!({"verb": "krl_revoke", "target": {"employee": alice.email}, "reason": "stolen"});
+    let lines = server.command(revoke, |line| line["event"] == "note").await;
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    assert!(
+        lines[0]["text"].as_str().unwrap().contains("durably"),
+        "{lines:?}"
+    );
+    drop(server);
+
+    let mut server = Server::start(&data, "info").await;
+    let renewed = server.renew(&alice, &sessions[0].1["session"]).await;
+    assert_eq!(renewed.code(), "session_over", "{}", renewed.text());
+    let body = server.login_body(&alice, 1).await;
+    assert_eq!(server.post("/v1/login", &body).await.code(), "refused");
+    // The step that bob used is used, also for the process that came after.
+    let mut again = server.login_body(&bob, 0).await;
+    again["totp"] = sessions[1].0["totp"].clone();
+    again["device"] = sessions[1].1["session"]["device"].clone();
+    assert_eq!(server.post("/v1/login", &again).await.code(), "refused");
+    assert_eq!(
+        server.renew(&bob, &sessions[1].1["session"]).await.status,
+        200
+    );
+    let file = server.done(json!({"verb": "krl_export"})).await;
+    let list = STANDARD.decode(file.as_str().unwrap()).unwrap();
+    let certificate = |n: usize| {
+        sessions[n].1["certificates"][0]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert!(keygen_says(&list, &certificate(0)));
+    assert!(!keygen_says(&list, &certificate(1)));
+    let verified = server.done(json!({"verb": "audit_verify"})).await;
+    assert!(verified["entries"].as_u64().unwrap() > 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_a_request_in_flight_finish_and_takes_no_more() {
+    let (_dir, data) = data_folder();
+    let mut server = Server::start(&data, "info").await;
+    server
+        .done(json!({"verb": "pool_add", "pool": "web"}))
+        .await;
+    let client = trusting(&fs::read(data.join("tls/ca.pem")).unwrap());
+    let stream = tokio::net::TcpStream::connect(server.address)
+        .await
+        .unwrap();
+    let mut tls = tokio_rustls::TlsConnector::from(Arc::clone(&client))
+        .connect("127.0.0.1".try_into().unwrap(), stream)
+        .await
+        .unwrap();
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let body = r#"{"code":"none"}"#;
+    let head = format!(
+        "POST /v1/enrol/start HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    tls.write_all(head.as_bytes()).await.unwrap();
+    tls.write_all(&body.as_bytes()[..5]).await.unwrap();
+    tls.flush().await.unwrap();
+    // A second request on another connection shows that the first has arrived.
+    server.send("GET", "/v1/ca", &[], &json!(null)).await;
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(server.child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let began = Instant::now();
+    while tokio::net::TcpStream::connect(server.address).await.is_ok() {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "it still takes connections"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tls.write_all(&body.as_bytes()[5..]).await.unwrap();
+    tls.flush().await.unwrap();
+    let mut heard = Vec::new();
+    drop(tls.read_to_end(&mut heard).await);
+    assert!(text(&heard).starts_with("HTTP/1.1 401"), "{}", text(&heard));
+    let status = server.child.wait().unwrap();
+    assert!(status.success(), "{status}\n{}", server.said());
+    assert!(!data.join("admin.sock").exists());
+}

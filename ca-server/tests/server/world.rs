@@ -5,6 +5,7 @@ use std::{
     path::Path,
     process::Command,
     sync::{Arc, OnceLock, RwLock},
+    time::Duration,
 };
 
 use axum::Router;
@@ -28,7 +29,7 @@ use ca_server::{
     ledger::Actor,
     records::{PolicyCache, RevokedKeys},
     revoke::krl,
-    store::{Db, FaultyBackend, RedbBackend},
+    store::{Backend, Db, FaultyBackend, RedbBackend},
     tls::Tls,
 };
 use http_body_util::{BodyExt, Full};
@@ -42,14 +43,15 @@ use tokio::{net::TcpStream, sync::watch};
 use totp_rs::{Builder, Secret as TotpSecret};
 
 /// What every world starts from.
-struct Template {
+pub struct Template {
     store: Vec<u8>,
     keys: Keys,
     server: Arc<rustls::ServerConfig>,
     client: Arc<rustls::ClientConfig>,
+    pub tls_ca: Vec<u8>,
 }
 
-fn template() -> &'static Template {
+pub fn template() -> &'static Template {
     static TEMPLATE: OnceLock<Template> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
@@ -66,6 +68,7 @@ fn template() -> &'static Template {
             store: std::fs::read(folder.store()).unwrap(),
             server: tls.leaf(&names, now).unwrap(),
             client: trusting(&pem),
+            tls_ca: pem,
             keys,
         }
     })
@@ -169,13 +172,50 @@ impl World {
         std::fs::write(&store, &template().store).unwrap();
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&store, std::fs::Permissions::from_mode(0o600)).unwrap();
-        Self::over(folder, argon2, Clock::default()).await
+        Self::on_disk(folder, argon2, Clock::default()).await
     }
 
-    async fn over(folder: tempfile::TempDir, argon2: Argon2Config, clock: Clock) -> Self {
-        let template = template();
+    /// A store in memory: for benches that want to know what the disk costs.
+    pub async fn in_memory(argon2: Argon2Config) -> Self {
+        use ca_server::{
+            ledger::{CaId, Event},
+            records::{CA, CaRecord, LIMITS},
+            store::{MemoryBackend, ReadError, Table},
+        };
+        let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
+        let db = Db::create(Arc::clone(&backend), CaId([7; 16])).unwrap();
+        db.write(|txn| {
+            let record = CaRecord {
+                instance_epoch: 1_800_000_000,
+                next_uid: 60_001,
+                next_grant: 1,
+                next_revocation: 1,
+            };
+            txn.put_json(Table::Meta, CA, &record);
+            txn.put_json(Table::Limits, LIMITS, &policies::Limits::default());
+            let version = "a bench".to_owned();
+            txn.record(0, &Actor::Server, &Event::ServerStarted { version });
+            Ok::<_, ReadError>(())
+        })
+        .unwrap();
+        drop(db);
+        let folder = tempfile::tempdir().unwrap();
+        Self::over(folder, backend, argon2, Clock::default()).await
+    }
+
+    async fn on_disk(folder: tempfile::TempDir, argon2: Argon2Config, clock: Clock) -> Self {
         let backend = RedbBackend::open(&folder.path().join("store.redb")).unwrap();
-        let faults = Arc::new(FaultyBackend::new(Arc::new(backend)));
+        Self::over(folder, Arc::new(backend), argon2, clock).await
+    }
+
+    async fn over(
+        folder: tempfile::TempDir,
+        backend: Arc<dyn Backend>,
+        argon2: Argon2Config,
+        clock: Clock,
+    ) -> Self {
+        let template = template();
+        let faults = Arc::new(FaultyBackend::new(backend));
         let keys = &template.keys;
         let mut config = Config::new(vec!["127.0.0.1".to_owned()]);
         config.argon2 = argon2;
@@ -212,6 +252,11 @@ impl World {
             Arc::new(RwLock::new(Arc::clone(&template.server))),
             router.clone(),
             Vec::new(),
+            accept::Deadlines {
+                handshake: Duration::from_secs(3),
+                headers: Duration::from_secs(3),
+                body: Duration::from_secs(2),
+            },
             stopped,
         ));
         Self {
@@ -254,7 +299,7 @@ impl World {
                 }
                 Err(shared) => {
                     ca = Some(shared);
-                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             }
         }
@@ -262,7 +307,7 @@ impl World {
         drop(faults);
         let clock = Clock::default();
         clock.shift(ahead);
-        Self::over(folder, argon2, clock).await
+        Self::on_disk(folder, argon2, clock).await
     }
 
     pub fn now(&self) -> i64 {
