@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Result, ensure};
 use e2e::{Home, Person, Terminal, program, said, success};
 
-use crate::scene::{assert_fails, assert_runs, client, scene};
+use crate::scene::{assert_denied, assert_fails, assert_runs, client, scene};
 
 fn assert_key_file(person: &Person) -> Result<()> {
     for file in ["ca/id", "ca/session.json"] {
@@ -95,6 +95,18 @@ fn c1_an_agent_full_of_other_keys_is_no_obstacle_and_alone_it_renews_nothing() -
     kim.login()?;
     // sshd's MaxAuthTries is 6: the other eight keys must not be offered first.
     assert_runs(kim, &["web-1", "id -un"], "kim")?;
+    // Where ours is refused, theirs are not offered either: they are nothing to this machine.
+    let refused = kim.ssh(&["-v", "-o", "BatchMode=yes", "-l", "nobody", "web-1", "true"])?;
+    assert_denied(&refused)?;
+    let offered: Vec<String> = said(&refused)
+        .lines()
+        .filter(|line| line.contains("Offering public key"))
+        .map(str::to_owned)
+        .collect();
+    ensure!(
+        !offered.is_empty() && offered.iter().all(|line| line.contains("/.ssh/ca/")),
+        "other keys are offered: {offered:#?}"
+    );
     success("logout", &client(&kim.home, &["logout"])?)?;
     let keys = kim.home.command("ssh-add").arg("-l").output()?;
     ensure!(
