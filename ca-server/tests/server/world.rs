@@ -48,6 +48,7 @@ pub struct Template {
     keys: Keys,
     server: Arc<rustls::ServerConfig>,
     client: Arc<rustls::ClientConfig>,
+    #[allow(dead_code, reason = "the benches tell it to their clients")]
     pub tls_ca: Vec<u8>,
 }
 
@@ -134,12 +135,6 @@ impl Answer {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
-
-    /// The last event of an admin command's answer.
-    pub fn last_event(&self) -> Value {
-        let text = self.text();
-        serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or(Value::Null)
-    }
 }
 
 /// Somebody who enrolled.
@@ -176,6 +171,7 @@ impl World {
     }
 
     /// A store in memory: for benches that want to know what the disk costs.
+    #[allow(dead_code, reason = "the benches use it")]
     pub async fn in_memory(argon2: Argon2Config) -> Self {
         use ca_server::{
             ledger::{CaId, Event},
