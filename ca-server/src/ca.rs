@@ -1,5 +1,6 @@
 //! The CA as its parts see it: store, keys, policy, clock.
 
+use std::net::IpAddr;
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},
@@ -11,6 +12,7 @@ use time::OffsetDateTime;
 
 use crate::{
     auth::{
+        flood::{Entry, Floods},
         nonce::Nonces,
         password::{Breached, Hasher},
     },
@@ -54,6 +56,8 @@ pub struct Ca {
     pub breached: Option<Breached>,
     /// Nonces for proofs of possession.
     pub nonces: Nonces,
+    /// How many refusals strangers caused, by network.
+    pub floods: Floods,
     /// The compiled policy.
     pub policy: PolicyCache,
     /// Keys that may never be certified again.
@@ -68,6 +72,13 @@ pub struct Ca {
     pub fleet_changed: Arc<tokio::sync::Notify>,
     /// One KRL at a time is built and published.
     pub publishing: tokio::sync::Mutex<()>,
+}
+
+impl Ca {
+    /// May a refusal for somebody at `from` have a ledger entry of its own?
+    pub fn refusal_entry(&self, from: IpAddr) -> Entry {
+        self.floods.spend(from, unix_ms(self.clock.now()))
+    }
 }
 
 /// Milliseconds since 1970.

@@ -6,7 +6,7 @@ use ca_api::{EnrolFinish, EnrolStart, EnrolStarted, Enrolled, Secret};
 use policies::{Email, Employee, Status};
 
 use crate::{
-    auth::{password::check_new, totp},
+    auth::{flood::Entry, password::check_new, totp},
     ca::{Ca, random_text, sha256_hex, unix_ms},
     issue,
     ledger::{Actor, Event},
@@ -314,6 +314,9 @@ async fn answer<T>(
         Err(WriteError::Refused(EnrolError::Read(error))) => return Err(error.into()),
         Err(WriteError::Store(error)) => return Err(error.into()),
     };
+    if ca.refusal_entry(from) == Entry::Summed {
+        return Err(SessionError::CodeRefused);
+    }
     let at = unix_ms(ca.clock.now());
     ca.db
         .write_async(move |txn| {

@@ -82,6 +82,33 @@ pub async fn prune(ca: &Arc<Ca>) -> Result<(), WriteError<ReadError>> {
     Ok(())
 }
 
+/// Writes down the refusals that were only counted.
+///
+/// # Errors
+/// If the store fails.
+pub async fn sum_refusals(ca: &Arc<Ca>) -> Result<(), WriteError<ReadError>> {
+    let summed = ca.floods.drain();
+    if summed.is_empty() {
+        return Ok(());
+    }
+    let at = unix_ms(ca.clock.now());
+    ca.db
+        .write_async(move |txn| {
+            for (network, count) in &summed {
+                txn.record(
+                    at,
+                    &Actor::Server,
+                    &Event::RefusalsSummed {
+                        network: network.clone(),
+                        count: *count,
+                    },
+                );
+            }
+            Ok(())
+        })
+        .await
+}
+
 fn ended<R: Read>(source: &R, table: Table, before: i64) -> Result<Vec<Vec<u8>>, ReadError> {
     use std::ops::ControlFlow;
     let mut old = Vec::new();

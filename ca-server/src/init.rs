@@ -72,6 +72,7 @@ pub struct InitReport {
 /// # Errors
 /// See [`InitError`]. What was begun is taken away again.
 pub fn run(args: &InitArgs) -> Result<InitReport, InitError> {
+    crate::serve::harden();
     // Looked at before anybody types a passphrase for nothing.
     if args.data.join("version").exists() {
         return Err(FolderError::Exists(args.data.clone()).into());

@@ -17,6 +17,7 @@ use tokio::{
 use crate::{
     admin::Admin,
     auth::{
+        flood::Floods,
         nonce::Nonces,
         password::{Breached, HashError, Hasher},
     },
@@ -150,6 +151,7 @@ pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Open
         breached,
         config,
         nonces: Nonces::new(),
+        floods: Floods::default(),
         policy: PolicyCache::default(),
         revoked_keys: RevokedKeys::default(),
         rehearsal: Rehearsal::new(),
@@ -322,7 +324,7 @@ fn admin_socket(path: &std::path::Path) -> Result<UnixListener, ServeError> {
 }
 
 /// No core file may ever hold a key (K1), and nothing this process makes is for others (S6).
-fn harden() {
+pub(crate) fn harden() {
     use nix::sys::resource::{Resource, setrlimit};
     if let Err(error) = setrlimit(Resource::RLIMIT_CORE, 0, 0) {
         eprintln!("ca-server: core files could not be switched off: {error}");

@@ -628,7 +628,8 @@ pub async fn remove(ca: &Arc<Ca>, actor: Actor, machine: &str) -> Result<AdminRe
     })
     .await?;
     Ok(AdminReply::Text(format!(
-        "{machine} is forgotten: nobody gets certificates for it, and employees' ssh refuses its host key after their next renewal"
+        "{machine} is forgotten: it gets no more revocations, and employees' ssh refuses its host key after their next renewal. Certificates \
+         for its pools still open it until `bootstrap remove-machine {machine}` has taken the CA off it"
     )))
 }
 

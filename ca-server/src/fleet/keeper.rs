@@ -185,6 +185,9 @@ pub async fn keep(
                 tracing::error!(%error, "rows that ended could not be deleted");
             }
         }
+        if let Err(error) = house::sum_refusals(&ca).await {
+            tracing::error!(%error, "refusals that were counted could not be written down");
+        }
         if let Err(error) = round(&ca, &agent, &mut pauses).await {
             tracing::error!(%error, "machines could not be brought up to date");
         }

@@ -352,6 +352,11 @@ pub enum Event {
     },
 
     // --- house ---
+    /// Refusals beyond what a network may have one by one, since the last such entry.
+    RefusalsSummed {
+        network: String,
+        count: u64,
+    },
     /// Expired rows were deleted.
     Pruned {
         table: String,

@@ -11,6 +11,7 @@ use super::{SessionError, check_proof, directory, key_blob, parse_key};
 use crate::{
     auth::{
         attempts::{Counter, Reservation, Standing, buckets, network},
+        flood::Entry,
         password::Verdict,
         totp,
     },
@@ -129,7 +130,16 @@ pub async fn authenticate(
         Some(email) => standing(ca, email, from, device)?,
         None => Standing::Stranger,
     };
+    let now_ms = unix_ms(ca.clock.now());
+    if matches!(standing, Standing::Stranger) && ca.floods.is_flooding(from, now_ms) {
+        // Not even looked at, so nothing is guessed; a person who is known here still gets in.
+        ca.refusal_entry(from);
+        return Err(SessionError::Refused("too many attempts from this network"));
+    }
     let counters = buckets(&name, from, &standing);
+    if is_blocked(ca, &counters, now_ms)? && ca.refusal_entry(from) == Entry::Summed {
+        return Err(SessionError::Refused("too many attempts"));
+    }
     // The place comes first: a right password that finds no room is not counted as a wrong one.
     let place = ca.hasher.enter()?;
     if reserve(ca, &name, from, counters.clone()).await? == Reservation::Blocked {
@@ -209,6 +219,21 @@ fn standing(
         Standing::Network
     } else {
         Standing::Stranger
+    })
+}
+
+/// Is one of the counters blocked now? [`reserve`] decides; this only spares the store a flood.
+fn is_blocked(ca: &Ca, counters: &[(String, u32)], now_ms: i64) -> Result<bool, ReadError> {
+    ca.db.read(|view| {
+        for (key, free) in counters {
+            let counter: Counter = view
+                .get_json(Table::Attempts, key.as_bytes())?
+                .unwrap_or_default();
+            if counter.reserve(now_ms, *free).1 == Reservation::Blocked {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     })
 }
 
@@ -299,6 +324,9 @@ async fn note_refusal(
     from: IpAddr,
     reason: &'static str,
 ) -> Result<(), SessionError> {
+    if ca.refusal_entry(from) == Entry::Summed {
+        return Ok(());
+    }
     let at = unix_ms(ca.clock.now());
     ca.db
         .write_async(move |txn| {

@@ -13,6 +13,7 @@ use super::{
     login::{Plan, Planned, acceptable, employee, key_is_revoked, narrow, plan},
 };
 use crate::{
+    auth::flood::Entry,
     ca::{Ca, sha256_hex, unix_ms},
     issue::{self, RecordError, Recorded},
     ledger::{Actor, Event},
@@ -221,6 +222,9 @@ async fn note_refusal(
     from: IpAddr,
     reason: &'static str,
 ) -> Result<(), SessionError> {
+    if ca.refusal_entry(from) == Entry::Summed {
+        return Ok(());
+    }
     let at = unix_ms(ca.clock.now());
     // A session id is what the client sent: no more of it than one of ours has goes into the ledger.
     let session: String = session.chars().take(32).collect();

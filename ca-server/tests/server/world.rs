@@ -229,6 +229,7 @@ impl World {
             breached: None,
             config,
             nonces: Nonces::new(),
+            floods: ca_server::auth::flood::Floods::default(),
             policy: PolicyCache::default(),
             revoked_keys: RevokedKeys::default(),
             rehearsal: Rehearsal::new(),
