@@ -68,8 +68,8 @@ fn the_crates_know_each_other_only_through_the_one_way_doors() {
 
 /// Every Rust file of the project.
 fn sources(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(folder).expect("a folder of the project can be read") {
+        let path = entry.expect("a folder of the project can be read").path();
         if path.is_dir() && !path.ends_with("target") && !path.ends_with(".git") {
             sources(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {

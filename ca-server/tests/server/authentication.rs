@@ -608,7 +608,7 @@ async fn a7_an_unknown_email_takes_the_same_path_and_the_same_time() {
         let (mut a, mut b) = (Vec::new(), Vec::new());
         for _ in 0..150 {
             // Interleaved in random order, so that a busy machine is busy for both.
-            let known_first = OsRng.next_u32() % 2 == 0;
+            let known_first = OsRng.next_u32().is_multiple_of(2);
             for first in [true, false] {
                 let (person, into) = if first == known_first {
                     (&known, &mut a)

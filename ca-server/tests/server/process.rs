@@ -32,7 +32,9 @@ fn program(arguments: &[&str]) -> Command {
 
 /// A data folder as `init` makes it, with a cheap password hash; made once and copied.
 fn data_folder() -> (tempfile::TempDir, PathBuf) {
-    static MADE: OnceLock<Vec<(PathBuf, Option<Vec<u8>>, u32)>> = OnceLock::new();
+    /// Path, content of a file, mode.
+    type Made = Vec<(PathBuf, Option<Vec<u8>>, u32)>;
+    static MADE: OnceLock<Made> = OnceLock::new();
     let made = MADE.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
         let (data, pass) = (dir.path().join("ca"), dir.path().join("pass"));
