@@ -103,23 +103,33 @@ impl Door {
             });
         }
         let places = Places::of_user()?;
-        let config = Config::load(&places)?;
+        let mut config = Config::load(&places)?;
         let client = config.client();
         let given = given(args)?;
+        let mut remembered = config.settings.email.clone();
         let mut tries = 0;
         let token = loop {
             let login = match &given {
                 Some(login) => login.clone(),
                 None => {
-                    let email = config.settings.email.clone();
-                    tokio::task::spawn_blocking(move || asked(person, email.as_deref()))
-                        .await
-                        .expect("asking does not panic")?
+                    let email = remembered.clone();
+                    let asked =
+                        tokio::task::spawn_blocking(move || asked(person, email.as_deref()));
+                    let login = asked.await.expect("asking does not panic")?;
+                    remembered = Some(login.email.clone());
+                    login
                 }
             };
             tries += 1;
             match client.admin_login(&login).await {
-                Ok(session) => break session.token,
+                Ok(session) => {
+                    if config.settings.email.is_none() {
+                        config.settings.email = Some(login.email);
+                        // A convenience: that it cannot be kept must not stop anything.
+                        let _ = config.settings.save(&places);
+                    }
+                    break session.token;
+                }
                 Err(CallError::Refused(error))
                     if error.code == ErrorCode::Refused && given.is_none() && tries < TRIES =>
                 {

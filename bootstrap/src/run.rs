@@ -51,8 +51,8 @@ pub fn main() -> ExitCode {
             Verb::Completions { .. } => unreachable!("printed above"),
         }
     });
-    // A question that still waits at the terminal must not keep the program.
-    runtime.shutdown_background();
+    // Long enough for every ssh that was started to be ended; a question that still waits at the terminal must not keep the program.
+    runtime.shutdown_timeout(Duration::from_millis(500));
     code
 }
 

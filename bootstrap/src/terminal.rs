@@ -1,15 +1,17 @@
 //! Questions to the person at the terminal; without one, nothing is ever asked.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 use ca_api::Secret;
+use ca_client::prompt::{PromptError, Terminal};
+use nix::sys::signal::{Signal, raise};
 
 /// Whether somebody is there to answer. Asked for once, at the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Person {
-    /// Standard input and standard error are a terminal.
+    /// Standard input and standard error are a terminal, and this process may talk on it.
     AtTheTerminal,
-    /// A script, a pipe, a service.
+    /// A script, a pipe, a service, a background job.
     Nobody,
 }
 
@@ -19,13 +21,13 @@ pub enum AskError {
     /// There is no terminal.
     #[error("there is no terminal to ask for {0}")]
     NoTerminal(String),
-    /// The terminal was closed (Ctrl-D), or broke.
+    /// The terminal was closed, Ctrl-C or Ctrl-D was pressed, or it broke.
     #[error("{what} was not given: {source}")]
     NotGiven {
         /// What was asked for.
         what: String,
         /// Why.
-        source: io::Error,
+        source: PromptError,
     },
 }
 
@@ -33,7 +35,8 @@ impl Person {
     /// Looks whether there is a terminal.
     #[must_use]
     pub fn look() -> Self {
-        if io::stdin().is_terminal() && io::stderr().is_terminal() {
+        let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+        if terminal && Terminal::open().is_some() {
             Self::AtTheTerminal
         } else {
             Self::Nobody
@@ -45,12 +48,8 @@ impl Person {
     /// # Errors
     /// Without a terminal, or at the end of input.
     pub fn secret(self, what: &str) -> Result<Secret, AskError> {
-        self.present(what)?;
-        let text = rpassword::prompt_password(format!("{what}: "));
-        text.map(Secret::new).map_err(|source| AskError::NotGiven {
-            what: what.to_owned(),
-            source,
-        })
+        let answer = self.terminal(what)?.hidden(&format!("{what}: "), what);
+        given(answer, what).map(Secret::new)
     }
 
     /// Asks for a line; an empty answer means `default`, where there is one.
@@ -58,15 +57,13 @@ impl Person {
     /// # Errors
     /// Without a terminal, or at the end of input.
     pub fn line(self, what: &str, default: Option<&str>) -> Result<String, AskError> {
-        self.present(what)?;
-        let shown = default.map(|text| format!(" [{text}]")).unwrap_or_default();
-        let answer = read_line(&format!("{what}{shown}: "));
-        let answer = answer.map_err(|source| AskError::NotGiven {
-            what: what.to_owned(),
-            source,
-        })?;
-        Ok(match (answer.as_str(), default) {
-            ("", Some(default)) => default.to_owned(),
+        let offer = default.map(|text| format!(" [{text}]")).unwrap_or_default();
+        let answer = self
+            .terminal(what)?
+            .shown(&format!("{what}{offer}: "), what);
+        let answer = given(answer, what)?.trim().to_owned();
+        Ok(match default {
+            Some(default) if answer.is_empty() => default.to_owned(),
             _ => answer,
         })
     }
@@ -76,30 +73,34 @@ impl Person {
     /// # Errors
     /// Without a terminal, or at the end of input.
     pub fn agrees(self, question: &str) -> Result<bool, AskError> {
-        self.present("an answer")?;
-        let answer = read_line(&format!("{question} [y/N] "));
-        let answer = answer.map_err(|source| AskError::NotGiven {
-            what: "an answer".to_owned(),
-            source,
-        })?;
-        Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
+        let what = "an answer";
+        let mut terminal = self.terminal(what)?;
+        // The prompt is one line, so that correcting the answer does not show the whole question again.
+        let (above, last) = question.rsplit_once('\n').unwrap_or(("", question));
+        above.lines().for_each(|line| terminal.say(line));
+        let answer = given(terminal.shown(&format!("{last} [y/N] "), what), what)?;
+        Ok(matches!(
+            answer.trim().to_ascii_lowercase().as_str(),
+            "y" | "yes"
+        ))
     }
 
-    fn present(self, what: &str) -> Result<(), AskError> {
-        match self {
-            Self::AtTheTerminal => Ok(()),
-            Self::Nobody => Err(AskError::NoTerminal(what.to_owned())),
-        }
+    fn terminal(self, what: &str) -> Result<Terminal, AskError> {
+        let terminal = match self {
+            Self::AtTheTerminal => Terminal::open(),
+            Self::Nobody => None,
+        };
+        terminal.ok_or_else(|| AskError::NoTerminal(what.to_owned()))
     }
 }
 
-fn read_line(prompt: &str) -> io::Result<String> {
-    let mut terminal = io::stderr().lock();
-    terminal.write_all(prompt.as_bytes())?;
-    terminal.flush()?;
-    let mut line = String::new();
-    if io::stdin().lock().read_line(&mut line)? == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+fn given(answer: Result<String, PromptError>, what: &str) -> Result<String, AskError> {
+    if matches!(answer, Err(PromptError::Cancelled)) {
+        // Ctrl-C at a question means the whole run, also where other machines have no question.
+        let _ = raise(Signal::SIGINT);
     }
-    Ok(line.trim().to_owned())
+    answer.map_err(|source| AskError::NotGiven {
+        what: what.to_owned(),
+        source,
+    })
 }

@@ -39,7 +39,8 @@ impl Changes {
         let mut parts = Vec::new();
         match self.files.len() {
             0 => {}
-            1 => parts.push("1 file".to_owned()),
+            // A few are named: what a second run still changes is what somebody will want to know.
+            1..=2 => parts.extend(self.files.iter().map(|(path, _)| path.clone())),
             count => parts.push(format!("{count} files")),
         }
         let mut kinds: Vec<&str> = Vec::new();
@@ -101,7 +102,7 @@ mod tests {
         let changes = Changes::of(&Report::parse(lines.as_bytes()).unwrap());
         assert_eq!(
             changes.summary(),
-            "2 files; accounts made: alice, bob; account adopted: ops"
+            "/a; /b; accounts made: alice, bob; account adopted: ops"
         );
         assert_eq!(changes.lines()[4], "account ops (adopted)");
         assert!(Changes::default().is_empty() && !changes.is_empty());

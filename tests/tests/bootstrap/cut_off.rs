@@ -13,8 +13,9 @@ use crate::{
     scene::{Scene, differences, ended, has, state},
 };
 
-/// What a roll-back leaves: the KRL is a lane of its own, and no roll-back takes it away (R10).
-const KRL_ALONE: [&str; 1] = ["etc/ssh/ca/revoked.krl"];
+/// What a roll-back leaves: the KRL is a lane of its own, and no roll-back takes it away, nor the file that keeps every KRL from
+/// shutting the admins out (R10, R11).
+const KRL_LANE: [&str; 2] = ["etc/ssh/ca/admin_revoked.krl", "etc/ssh/ca/revoked.krl"];
 
 fn pending(machine: &Machine) -> Result<bool> {
     let looked = machine.exec(&["test", "-d", "/var/lib/ssh-ca/pending"])?;
@@ -131,7 +132,7 @@ fn h1_killed_before_the_confirmation_the_machine_puts_itself_back() -> Result<()
     running.kill()?;
     ensure!(pending(&web)?, "nothing waits for a confirmation");
     settled(&web, Duration::from_secs(120))?;
-    assert_eq!(left(&untouched, &web)?, KRL_ALONE);
+    assert_eq!(left(&untouched, &web)?, KRL_LANE);
     let words = ended(&scene.add(&web)?.output()?, 0)?;
     has(&words, &["keeps it now"])
 }
@@ -155,7 +156,7 @@ fn h1_a_cut_cable_after_the_change_is_survived() -> Result<()> {
         &seen,
         &["the machine was put back as it was, and a new login comes through"],
     )?;
-    assert_eq!(left(&untouched, &web)?, KRL_ALONE);
+    assert_eq!(left(&untouched, &web)?, KRL_LANE);
     let words = ended(&scene.add(&web)?.output()?, 0)?;
     has(&words, &["keeps it now"])
 }
@@ -224,7 +225,7 @@ fn h2_no_new_login_and_the_machine_is_put_back_over_the_old_one() -> Result<()> 
             "the machine was put back as it was, and a new login comes through",
         ],
     )?;
-    assert_eq!(left(&untouched, &web)?, KRL_ALONE);
+    assert_eq!(left(&untouched, &web)?, KRL_LANE);
     Ok(())
 }
 
@@ -271,7 +272,7 @@ fn h3_a_failed_proof_puts_the_machine_back() -> Result<()> {
                 "the machine was put back as it was, and a new login comes through",
             ],
         )?;
-        assert_eq!(left(&untouched, &web)?, KRL_ALONE, "{expected}");
+        assert_eq!(left(&untouched, &web)?, KRL_LANE, "{expected}");
     }
     let words = ended(&scene.add(&web)?.output()?, 0)?;
     has(&words, &["keeps it now"])

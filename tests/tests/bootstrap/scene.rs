@@ -140,7 +140,7 @@ pub fn has(text: &str, words: &[&str]) -> Result<()> {
 
 /// What a configuration change could touch: path, mode, owner and hash of each file, and each account.
 pub fn state(machine: &Machine) -> Result<BTreeMap<String, String>> {
-    let script = "cd /; { find etc root home var/spool var/lib/ssh-ca -xdev -type f ! -name '*.lock' ! -name '.pwd.lock' 2>/dev/null | sort | \
+    let script = "cd /; { find etc root home var/spool var/lib/ssh-ca -xdev -type f ! -name '*.lock' ! -name '.pwd.lock' ! -path '*/ssh-ca/work.*' 2>/dev/null | sort | \
                   while read -r f; do echo \"$f $(stat -c '%a %u %g' \"$f\") $(sha256sum <\"$f\" | cut -c1-16)\"; done; }";
     let text = machine.run(&["sh", "-c", script])?.stdout;
     Ok(text

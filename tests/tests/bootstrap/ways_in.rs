@@ -414,3 +414,71 @@ fn h2_from_another_admins_account() -> Result<()> {
     gets_in(&scene, &web, "ubuntu")?;
     gets_in(&scene, &web, "ssh-admin")
 }
+
+#[test]
+fn c3_a_keys_passphrase_is_asked_for_and_tried_here_first() -> Result<()> {
+    let Some(scene) = Scene::new("c3_a_keys_passphrase_is_asked_for_and_tried_here_first")? else {
+        return Ok(());
+    };
+    let made = scene
+        .admin
+        .command("ssh-keygen")
+        .args([
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            "open sesame",
+            "-f",
+            "/root/.ssh/locked",
+        ])
+        .output()?;
+    ended(&made, 0)?;
+    let key = fs::read_to_string(scene.admin.ssh_path("locked.pub"))?;
+    let web = scene.fleet.machine("web-1").admin_key(&key).start()?;
+    let words = ended(
+        &scene
+            .add(&web)?
+            .args(["--identity", "/root/.ssh/locked"])
+            .output()?,
+        1,
+    )?;
+    has(
+        &words,
+        &["there is no terminal to ask for Passphrase of /root/.ssh/locked"],
+    )?;
+
+    let mut words = Scene::words(&web);
+    words.extend(
+        [
+            "--host-key",
+            &web.host_key()?,
+            "--identity",
+            "/root/.ssh/locked",
+        ]
+        .map(str::to_owned),
+    );
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut terminal = scene.at_terminal(&words)?;
+    terminal.expect("Passphrase of /root/.ssh/locked: ")?;
+    let connections = || web.sshd_log().matches("Connection from").count();
+    let before = connections();
+    terminal.answer("open barley")?;
+    terminal.expect("that is not its passphrase")?;
+    assert_eq!(
+        connections(),
+        before,
+        "a wrong passphrase was tried at the machine"
+    );
+    terminal.converse("Passphrase of /root/.ssh/locked: ", "open sesame")?;
+    let (status, screen) = terminal.finish()?;
+    ensure!(status.success(), "{screen}");
+    ensure!(!screen.contains("sesame"), "the passphrase was shown");
+    has(
+        &screen,
+        &[
+            "logged in as ssh-admin with the key /root/.ssh/locked",
+            "keeps it now",
+        ],
+    )
+}
