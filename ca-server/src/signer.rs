@@ -1,6 +1,6 @@
 //! What signs with a CA key: one trait, and the encrypted key file behind it.
 
-use ssh_key::{PrivateKey, Signature, public::KeyData};
+use ssh_key::{Algorithm, PrivateKey, Signature, private::KeypairData, public::KeyData};
 
 /// A signer could not sign.
 #[derive(Debug, thiserror::Error)]
@@ -28,13 +28,19 @@ pub trait Signer: Send + Sync {
 /// A key that was decrypted from its file into memory.
 pub struct FileSigner {
     key: PrivateKey,
+    // `ssh-key` derives this anew for each signature, which doubles its cost (30 instead of 14 µs).
+    ed25519: Option<ed25519_dalek::SigningKey>,
 }
 
 impl FileSigner {
     /// Takes a decrypted key.
     #[must_use]
     pub fn new(key: PrivateKey) -> Self {
-        Self { key }
+        let ed25519 = match key.key_data() {
+            KeypairData::Ed25519(pair) => ed25519_dalek::SigningKey::try_from(pair).ok(),
+            _ => None,
+        };
+        Self { key, ed25519 }
     }
 }
 
@@ -44,7 +50,15 @@ impl Signer for FileSigner {
     }
 
     fn sign(&self, data: &[u8]) -> Result<Signature, SignerError> {
-        signature::Signer::try_sign(&self.key, data).map_err(SignerError::Backend)
+        match &self.ed25519 {
+            Some(key) => {
+                let signature: ed25519_dalek::Signature =
+                    signature::Signer::try_sign(key, data).map_err(SignerError::Backend)?;
+                Signature::new(Algorithm::Ed25519, signature.to_bytes())
+                    .map_err(|error| SignerError::Backend(signature::Error::from_source(error)))
+            }
+            None => signature::Signer::try_sign(&self.key, data).map_err(SignerError::Backend),
+        }
     }
 }
 
@@ -81,7 +95,6 @@ pub fn prove(signer: &dyn Signer) -> Result<(), SignerError> {
 mod tests {
     use super::*;
     use rand_core::OsRng;
-    use ssh_key::Algorithm;
 
     struct Liar {
         says: KeyData,
