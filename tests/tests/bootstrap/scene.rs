@@ -44,7 +44,10 @@ impl Scene {
 
     /// `bootstrap` at the admin's workstation.
     pub fn bootstrap(&self) -> Command {
-        self.company.bootstrap_command(&self.admin)
+        let mut command = self.company.bootstrap_command(&self.admin);
+        // What a killed one leaves goes with the fleet.
+        command.env("TMPDIR", self.fleet.folder());
+        command
     }
 
     /// `bootstrap` on a terminal of its own.
@@ -52,6 +55,7 @@ impl Scene {
         let mut command = self
             .admin
             .command_tty(&program("bootstrap").to_string_lossy());
+        command.env("TMPDIR", self.fleet.folder());
         command
             .arg("--socket")
             .arg(self.company.data().join("admin.sock"))
