@@ -109,7 +109,7 @@ fn h9_accounts_of_the_ca_take_certificates_only_and_all_others_work_until_enforc
             key,
             certificate: None,
         };
-        let proof = done(bench.sync(&prove)?)?
+        let proof = done(bench.send(&prove)?)?
             .proof()
             .cloned()
             .expect("a proof was asked for");

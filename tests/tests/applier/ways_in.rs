@@ -86,7 +86,12 @@ fn h2_first_apply_confirm_and_proofs_over_real_ssh() -> Result<()> {
             key: Box::new(stranger.clone()),
             certificate: Some(Box::new(certificate)),
         };
-        Ok(done(bench.sync(&request)?)?
+        let by_the_server = bench.sync(&request)?;
+        ensure!(
+            by_the_server.refusal().is_some() && by_the_server.proof().is_none(),
+            "the key of ssh-ca-sync alone logs in over loopback: {by_the_server:?}"
+        );
+        Ok(done(bench.send(&request)?)?
             .proof()
             .cloned()
             .expect("a proof was asked for"))

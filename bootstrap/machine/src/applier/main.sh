@@ -27,6 +27,10 @@ if [ "$first_contact" = no ] && [ "$verb" = remove ]; then
     # Without the CA's rules an adopted account takes its own keys again: nothing that the key of ssh-ca-sync alone may bring about.
     refuse bad-request "the CA is taken off a machine through an admin's own login only (bootstrap remove-machine)"
 fi
+if [ "$first_contact" = no ] && [ "$verb" = prove ]; then
+    # A login over loopback passes from="127.0.0.1" and starts what a forced command starts: not for the key of ssh-ca-sync alone.
+    refuse bad-request "logins are proven through an admin's own login only (bootstrap)"
+fi
 case $verb in
 apply) apply ;;
 dry-run) dry_run ;;
