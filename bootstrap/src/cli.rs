@@ -67,8 +67,12 @@ pub struct AddArgs {
         conflicts_with = "file"
     )]
     pub names: Vec<String>,
-    /// A file with one machine a line: NAME [ADDRESS[:PORT]] [POOL,POOL] [user=…] [jump=…] [identity=…] [host-key=…].
-    #[arg(long, value_name = "HOSTS")]
+    /// A file with one machine a line.
+    #[arg(
+        long,
+        value_name = "HOSTS",
+        help = "A file with one machine a line: NAME [ADDRESS[:PORT]] [POOL,POOL] [user=…] [jump=…] [identity=…] [host-key=…]"
+    )]
     pub file: Option<PathBuf>,
     /// A pool that the machines go into; may be given several times. Needed for a machine that the CA does not know yet.
     #[arg(long = "pool", value_name = "POOL")]

@@ -11,7 +11,7 @@ use crate::{
 
 /// A compiled policy: one decision looks names up and never walks the whole.
 ///
-/// What [`crate::check`] reports as an error is left out here, so that it grants nothing: inclusions on a cycle, unknown and
+/// What [`crate::check()`] reports as an error is left out here, so that it grants nothing: inclusions on a cycle, unknown and
 /// reserved names, grants with a fault, and own accounts that two people claim. Building never fails and never loops.
 #[derive(Debug, Clone)]
 pub struct Index {

@@ -2,9 +2,9 @@
 //!
 //! Nothing here knows a clock, a file, a socket or a source of randomness: all of these are arguments.
 //!
-//! The way of a certificate through this crate: a [`Policy`] is compiled once into an [`Index`]; [`decide`] turns a [`Request`] into
+//! The way of a certificate through this crate: a [`Policy`] is compiled once into an [`Index`]; [`decide()`] turns a [`Request`] into
 //! [`Order`]s; [`Blueprint::of`] fixes every field of the certificate but nonce and signature; somebody else signs what
-//! [`Blueprint::build`] returns; [`lint`] parses the result again and compares it with the blueprint.
+//! [`Blueprint::build`] returns; [`lint()`] parses the result again and compares it with the blueprint.
 
 pub mod check;
 pub mod decide;

@@ -92,7 +92,7 @@ impl SignedHead {
         })
     }
 
-    /// The head, if `key` signed it for `ca`. Whether the ledger still contains it, [`super::verify`] tells.
+    /// The head, if `key` signed it for `ca`. Whether the ledger still contains it, [`super::verify()`] tells.
     ///
     /// # Errors
     /// [`ExportError::Signature`] or [`ExportError::OtherCa`].
