@@ -198,9 +198,7 @@ async fn attempt(
     let generation = report.state().map_or(0, |state| state.applied_generation);
     if let Some(nonce) = report.awaiting() {
         // A new connection: that it can be made is what the machine waits to see (H1, H2).
-        let confirmed = exchange(&target, &Request::Confirm(nonce), &limits)
-            .await
-            .map_err(|error| Failure::new(format!("it took the new configuration, but not a fresh login ({error}): it puts the old one back by itself")))?;
+        let confirmed = confirm(&target, &limits, nonce).await?;
         if let Some((code, detail)) = confirmed.refusal() {
             return Err(Failure::new(format!(
                 "it did not take the confirmation ({code}): {detail}"
@@ -213,6 +211,29 @@ async fn attempt(
         sessions_open: named(&report, &[SessionState::Open, SessionState::Unknown]),
         changes: changes(&report),
     })
+}
+
+/// How often a confirmation is tried: sshd closes its listener for a moment when it is reloaded.
+const CONFIRM_TRIES: u32 = 4;
+
+/// Confirms an apply over a fresh login. Where only the answer was lost, the next try hears that nothing is pending: told as a failure, and
+/// the next round reads where the machine stands.
+async fn confirm(target: &Target, limits: &Limits, nonce: Nonce) -> Result<Report, Failure> {
+    let mut tries = 1;
+    loop {
+        match exchange(target, &Request::Confirm(nonce), limits).await {
+            Ok(report) => return Ok(report),
+            Err(_) if tries < CONFIRM_TRIES => {
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Err(error) => {
+                return Err(Failure::new(format!(
+                    "it took the new configuration, but not a fresh login ({error}): it puts the old one back by itself"
+                )));
+            }
+        }
+    }
 }
 
 /// Is this KRL what the machine's own OpenSSH reads and obeys, and did the machine do what was asked?

@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -417,9 +417,17 @@ impl Bench {
             ssh.arg("-o")
                 .arg(format!("CertificateFile={}", certificate_path.display()));
         }
-        let output = ssh
-            .args(["-l", account, &self.machine.addr().to_string(), "true"])
-            .output()?;
+        ssh.args(["-l", account, &self.machine.addr().to_string(), "true"]);
+        // sshd closes its listener for a moment when it is reloaded: a person would try again, and so does this, for a while.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let output = loop {
+            let output = ssh.output()?;
+            let reloading = String::from_utf8_lossy(&output.stderr).contains("Connection refused");
+            if !reloading || Instant::now() > deadline {
+                break output;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
         match output.status.code() {
             Some(0) => Ok(true),
             Some(255) if String::from_utf8_lossy(&output.stderr).contains("Permission denied") => {
@@ -436,8 +444,19 @@ impl Bench {
     pub fn admin_enters(&self) -> Result<bool> {
         let target = self.admin_target()?;
         self.run(async || {
-            let connection = Connection::open(&target, Limits::default()).await;
-            Ok(connection.is_ok())
+            let deadline = Instant::now() + Duration::from_secs(10);
+            loop {
+                match Connection::open(&target, Limits::default()).await {
+                    Ok(_) => return Ok(true),
+                    Err(error)
+                        if error.to_string().contains("Connection refused")
+                            && Instant::now() < deadline =>
+                    {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                    Err(_) => return Ok(false),
+                }
+            }
         })
     }
 }
