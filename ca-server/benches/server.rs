@@ -17,7 +17,7 @@ use ca_server::{
     config::Argon2Config,
     issue::{self, RecordError},
     ledger::Actor,
-    session::login::{Planned, plan},
+    session::plan::{Planned, plan},
 };
 use nix::sys::resource::{UsageWho, getrusage};
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,7 @@
 pub mod directory;
 pub mod login;
 pub mod password;
+pub mod plan;
 pub mod renew;
 
 use ca_api::{ApiError, ErrorCode};

@@ -3,11 +3,14 @@
 use std::{net::IpAddr, sync::Arc};
 
 use ca_api::{Issued, LoginRequest, Secret, SessionGrant, proof};
-use policies::{Decision, Email, Status, Subject};
-use ssh_key::{HashAlg, PublicKey};
+use policies::{Email, Status, Subject};
+use ssh_key::PublicKey;
 use time::OffsetDateTime;
 
-use super::{SessionError, check_proof, directory, key_blob, parse_key};
+use super::{
+    SessionError, check_proof, directory, key_blob, parse_key,
+    plan::{Plan, Planned, acceptable, key_is_revoked, narrow, plan, wire},
+};
 use crate::{
     auth::{
         attempts::{Counter, Reservation, Standing, buckets, network},
@@ -16,10 +19,10 @@ use crate::{
         totp,
     },
     ca::{Ca, random_text, sha256_hex, unix_ms},
-    issue::{self, Linted, RecordError, Recorded},
+    issue::{self, RecordError, Recorded},
     ledger::{Actor, Event},
-    records::{Compiled, Credentials, DeviceRecord, SessionRecord},
-    store::{Read, ReadError, Revision, Table, TableGroup, Txn, WriteError},
+    records::{Credentials, DeviceRecord, SessionRecord},
+    store::{Read, ReadError, Table, TableGroup, Txn, WriteError},
 };
 
 /// How often a decision is made again when policy changed under it.
@@ -531,124 +534,4 @@ async fn deny(
         Err(WriteError::Refused(_)) => Err(SessionError::Refused("the code was used before")),
         Err(WriteError::Store(error)) => Err(error.into()),
     }
-}
-
-/// A decision with its rehearsal, and the policy that it stands on.
-pub struct Plan {
-    /// The policy.
-    pub compiled: Arc<Compiled>,
-    /// Its revision: the transaction that records the intent finds the same one, or this plan is void (I3).
-    pub revision: Revision,
-    /// When the session ends.
-    pub session_ends: OffsetDateTime,
-    /// What was decided.
-    pub orders: Vec<policies::Order>,
-    /// What passed the rehearsal.
-    pub linted: Linted,
-}
-
-/// What a decision came to.
-pub enum Planned {
-    /// These certificates.
-    Orders(Plan),
-    /// None.
-    Denied(policies::DenyReason),
-}
-
-/// Decides, prepares and rehearses. `session_ends` is given for a renewal; a login's session is as long as policy says.
-///
-/// # Errors
-/// When the store cannot be read or the rehearsal fails.
-pub fn plan(
-    ca: &Ca,
-    email: &Email,
-    session_ends: Option<OffsetDateTime>,
-    narrow: &policies::Narrow,
-    subject: &Subject,
-    now: OffsetDateTime,
-) -> Result<Planned, SessionError> {
-    let view = ca.db.snapshot()?;
-    let compiled = ca.policy.load(&view)?;
-    let revision = view.revision(TableGroup::Policy)?;
-    let session_ends = session_ends.unwrap_or_else(|| {
-        let secs = i64::try_from(compiled.index.limits().session_secs).unwrap_or(i64::MAX);
-        now.saturating_add(time::Duration::seconds(secs))
-    });
-    let request = policies::Request {
-        email: email.clone(),
-        session_ends,
-        narrow: narrow.clone(),
-    };
-    let orders = match policies::decide(&compiled.index, &request, now) {
-        Decision::Grant(orders) => orders,
-        Decision::Deny(reason) => return Ok(Planned::Denied(reason)),
-    };
-    let prepared = issue::prepare(&orders, subject, issue::probe::instance_epoch(ca)?)?;
-    let linted = ca.rehearsal.lint(prepared)?;
-    Ok(Planned::Orders(Plan {
-        compiled,
-        revision,
-        session_ends,
-        orders,
-        linted,
-    }))
-}
-
-/// May this key be certified at all (I8)?
-///
-/// # Errors
-/// Why not, for its owner.
-pub fn acceptable(ca: &Ca, key: &PublicKey) -> Result<Subject, SessionError> {
-    let mine = [
-        ca.keys.user_ca.public_key(),
-        ca.keys.host_ca.public_key(),
-        ca.keys.fleet.public_key().key_data(),
-        ca.keys.sync.public_key().key_data(),
-        ca.keys.ledger.public_key().key_data(),
-    ];
-    policies::acceptable_subject(key, mine)
-        .map_err(|why| SessionError::Invalid(format!("this key cannot be certified: {why}")))
-}
-
-/// Is the key revoked by its hash?
-///
-/// # Errors
-/// If the store cannot be read.
-pub fn key_is_revoked(ca: &Ca, key: &PublicKey) -> Result<bool, ReadError> {
-    let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-    let view = ca.db.snapshot()?;
-    Ok(ca.revoked_keys.load(&view)?.contains(&fingerprint))
-}
-
-/// [`narrow`] the other way.
-fn wire(narrow: &policies::Narrow) -> ca_api::Narrow {
-    ca_api::Narrow {
-        lifetime_secs: narrow.lifetime_secs,
-        pools: narrow
-            .pools
-            .as_ref()
-            .map(|pools| pools.iter().map(ToString::to_string).collect()),
-    }
-}
-
-/// What the client wants less of, parsed.
-///
-/// # Errors
-/// When a pool's name is not one.
-pub fn narrow(wire: &ca_api::Narrow) -> Result<policies::Narrow, SessionError> {
-    let pools = wire
-        .pools
-        .as_ref()
-        .map(|pools| {
-            pools
-                .iter()
-                .map(|pool| pool.parse())
-                .collect::<Result<_, policies::NameError>>()
-        })
-        .transpose()
-        .map_err(|error| SessionError::Invalid(error.to_string()))?;
-    Ok(policies::Narrow {
-        lifetime_secs: wire.lifetime_secs,
-        pools,
-    })
 }

@@ -10,7 +10,8 @@ use time::OffsetDateTime;
 
 use super::{
     SessionError, check_proof, directory, key_blob,
-    login::{Plan, Planned, acceptable, employee, key_is_revoked, narrow, plan},
+    login::employee,
+    plan::{Plan, Planned, acceptable, key_is_revoked, narrow, plan},
 };
 use crate::{
     auth::flood::Entry,
