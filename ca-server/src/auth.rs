@@ -4,4 +4,5 @@ pub mod attempts;
 pub mod flood;
 pub mod nonce;
 pub mod password;
+pub mod shares;
 pub mod totp;

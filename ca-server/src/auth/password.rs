@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, BufRead, BufReader, Seek, SeekFrom},
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,6 +16,10 @@ use ca_api::Secret;
 use rand_core::OsRng;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::{
+    attempts::network,
+    shares::{self, Share, Shares},
+};
 use crate::config::Argon2Config;
 
 /// The longest password that is hashed, in bytes; a longer one is refused, never cut (A10).
@@ -25,6 +30,9 @@ pub const MIN_CHARS: usize = 12;
 
 /// How many verifications may wait for their turn before further ones are turned away (A10).
 const QUEUE: usize = 256;
+
+/// Whose share it is when somebody who has proven who they are needs a hash.
+const KNOWN: &str = "known";
 
 /// A password cannot be hashed or compared now.
 #[derive(Debug, thiserror::Error)]
@@ -45,13 +53,13 @@ pub enum HashError {
 pub struct Hasher {
     argon2: Argon2<'static>,
     turns: Arc<Semaphore>,
-    queue: Arc<Semaphore>,
+    queue: Arc<Shares>,
     /// A hash of nobody's password: an unknown email costs the same work as a known one (A7).
     decoy: Arc<str>,
 }
 
 /// A place in the queue.
-pub struct Place(OwnedSemaphorePermit);
+pub struct Place(shares::Place);
 
 impl Hasher {
     /// A hasher of the configured cost.
@@ -66,7 +74,7 @@ impl Hasher {
         Ok(Self {
             argon2,
             turns: Arc::new(Semaphore::new(config.parallel)),
-            queue: Arc::new(Semaphore::new(QUEUE)),
+            queue: Shares::new(QUEUE, Share::AsManyAsAreFree),
             decoy: decoy.into(),
         })
     }
@@ -74,12 +82,13 @@ impl Hasher {
     /// Takes a place in the queue: before an attempt is counted, so that whoever is turned away loses none.
     ///
     /// # Errors
-    /// When too many wait.
-    pub fn enter(&self) -> Result<Place, HashError> {
-        Arc::clone(&self.queue)
-            .try_acquire_owned()
-            .map(Place)
-            .map_err(|_| HashError::Busy)
+    /// When too many wait, or too many of the same network.
+    pub fn enter(&self, from: IpAddr) -> Result<Place, HashError> {
+        self.place(network(from))
+    }
+
+    fn place(&self, network: String) -> Result<Place, HashError> {
+        self.queue.enter(network).map(Place).ok_or(HashError::Busy)
     }
 
     /// Hashes a new password: a PHC string.
@@ -88,7 +97,7 @@ impl Hasher {
     /// When it is too long, or too many wait.
     pub async fn hash(&self, password: &Secret) -> Result<String, HashError> {
         let password = bounded(password)?;
-        let turn = self.turn(self.enter()?).await?;
+        let turn = self.turn(self.place(KNOWN.to_owned())?).await?;
         let argon2 = self.argon2.clone();
         tokio::task::spawn_blocking(move || {
             let _held = turn;
@@ -103,7 +112,7 @@ impl Hasher {
     async fn turn(
         &self,
         Place(place): Place,
-    ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), HashError> {
+    ) -> Result<(shares::Place, OwnedSemaphorePermit), HashError> {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         Ok((place, turn.map_err(|_| HashError::Busy)?))
     }
@@ -117,7 +126,8 @@ impl Hasher {
         password: &Secret,
         stored: Option<&str>,
     ) -> Result<Verdict, HashError> {
-        self.verify_at(self.enter()?, password, stored).await
+        self.verify_at(self.place(KNOWN.to_owned())?, password, stored)
+            .await
     }
 
     /// [`Self::verify`] with a place that was taken before.
@@ -343,15 +353,21 @@ mod tests {
     async fn a10_a_flood_is_turned_away_while_a_bounded_number_waits() {
         let hasher = cheap();
         let turns = hasher.turns.acquire_many(2).await.unwrap();
-        let waiting: Vec<_> = (0..QUEUE)
-            .map(|_| {
+        let from = |n: u8| IpAddr::from([192, 0, n, 1]);
+        let places: Vec<_> = (0..u8::MAX)
+            .flat_map(|n| std::iter::from_fn(move || Some(n)).take(QUEUE))
+            .map_while(|n| (hasher.queue.free() > 0).then(|| hasher.enter(from(n))))
+            .filter_map(Result::ok)
+            .collect();
+        assert_eq!(places.len(), QUEUE);
+        let waiting: Vec<_> = places
+            .into_iter()
+            .map(|place| {
                 let hasher = hasher.clone();
-                tokio::spawn(async move { hasher.verify(&secret("x"), None).await })
+                tokio::spawn(async move { hasher.verify_at(place, &secret("x"), None).await })
             })
             .collect();
-        while hasher.queue.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
+        assert!(matches!(hasher.enter(from(255)), Err(HashError::Busy)));
         assert!(matches!(
             hasher.verify(&secret("x"), None).await,
             Err(HashError::Busy)

@@ -16,13 +16,17 @@ use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::{Semaphore, watch},
+    sync::watch,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
 use super::Peer;
+use crate::auth::{
+    attempts::network,
+    shares::{Share, Shares},
+};
 
 /// How long a client may take, part by part (W2).
 #[derive(Debug, Clone, Copy)]
@@ -49,8 +53,8 @@ impl Default for Deadlines {
 const GRACE: Duration = Duration::from_secs(20);
 /// Connections at once over the network.
 const CONNECTIONS: usize = 4096;
-/// Connections at once from one address: one client cannot take them all.
-const PER_ADDRESS: usize = 512;
+/// Connections at once from one network: one client cannot take them all, nor can one with a whole IPv6 /64.
+const PER_NETWORK: usize = 512;
 
 /// The TLS configuration in force; replaced when the leaf is made anew.
 pub type TlsInForce = Arc<RwLock<Arc<ServerConfig>>>;
@@ -65,8 +69,7 @@ pub async fn https(
     mut stop: watch::Receiver<bool>,
 ) {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let addresses = Arc::new(Addresses::default());
+    let places = Shares::new(CONNECTIONS, Share::AtMost(PER_NETWORK));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -82,10 +85,7 @@ pub async fn https(
             }
         };
         let address = from.ip().to_canonical();
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            continue;
-        };
-        let Some(share) = addresses.enter(address) else {
+        let Some(place) = places.enter(network(address)) else {
             continue;
         };
         // Small answers leave at once: a client waits for each.
@@ -95,7 +95,7 @@ pub async fn https(
         ));
         let (router, watcher, proxies) = (router.clone(), graceful.watcher(), proxies.clone());
         tokio::spawn(async move {
-            let _held = (place, share);
+            let _held = place;
             if let Ok(Ok(stream)) = timeout(deadlines.handshake, acceptor.accept(stream)).await {
                 let serving = serve(stream, Peer::Network(address), router, &proxies, deadlines);
                 if let Err(error) = watcher.watch(serving).await {
@@ -182,34 +182,4 @@ fn forwarded(request: &Request<Incoming>) -> Option<Peer> {
         .next_back()?;
     let last = header.to_str().ok()?.rsplit(',').next()?.trim();
     last.parse().ok().map(Peer::Network)
-}
-
-/// How many connections each address has.
-#[derive(Default)]
-struct Addresses(std::sync::Mutex<std::collections::HashMap<IpAddr, usize>>);
-
-struct Share(Arc<Addresses>, IpAddr);
-
-impl Addresses {
-    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Share> {
-        let mut held = self.0.lock().expect("nobody panics while counting");
-        let count = held.entry(address).or_default();
-        if *count >= PER_ADDRESS {
-            return None;
-        }
-        *count += 1;
-        Some(Share(Arc::clone(self), address))
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut held = self.0.0.lock().expect("nobody panics while counting");
-        if let Some(count) = held.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.1);
-            }
-        }
-    }
 }

@@ -144,7 +144,7 @@ pub async fn authenticate(
         return Err(SessionError::Refused("too many attempts"));
     }
     // The place comes first: a right password that finds no room is not counted as a wrong one.
-    let place = ca.hasher.enter()?;
+    let place = ca.hasher.enter(from)?;
     if reserve(ca, &name, from, counters.clone()).await? == Reservation::Blocked {
         return Err(SessionError::Refused("too many attempts"));
     }
