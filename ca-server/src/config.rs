@@ -92,7 +92,9 @@ impl Default for SyncConfig {
             from: Vec::new(),
             parallel: 16,
             timeout_secs: 30,
-            uids: [60_001, 64_999],
+            // Free on stock systems: above systemd's (up to 65535) and below the first range that `useradd` gives to
+            // containers (100000).
+            uids: [66_000, 99_999],
         }
     }
 }

@@ -240,6 +240,44 @@ fn check_mode(path: &Path, widest: u32) -> Result<(), FolderError> {
     Ok(())
 }
 
+/// Who else may touch a file that an operator keeps elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// Read it: a configuration.
+    Read,
+    /// Nothing, but its group may read it: a TLS key, as Debian's `ssl-cert` group does.
+    GroupReads,
+}
+
+/// Checks a file outside the data folder: its owner is root or the server's user, and others may do no more than said (S6).
+///
+/// # Errors
+/// When they may, or when it cannot be looked at.
+pub fn check_outside(path: &Path, others: Others) -> Result<(), FolderError> {
+    // The file itself counts, whoever made a link to it: certbot's `live` folder is full of them.
+    let meta = fs::metadata(path).map_err(io_error("look at", path))?;
+    let mode = meta.permissions().mode() & 0o7777;
+    let widest = match others {
+        Others::Read => 0o755,
+        Others::GroupReads => 0o740,
+    };
+    if mode & !widest != 0 {
+        return Err(FolderError::Mode {
+            path: path.to_owned(),
+            mode,
+            wanted: mode & widest,
+        });
+    }
+    let owner = meta.uid();
+    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
+        return Err(FolderError::Owner {
+            path: path.to_owned(),
+            owner,
+        });
+    }
+    Ok(())
+}
+
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
     let path = path.to_owned();
     move |source| FolderError::Io {
@@ -288,6 +326,30 @@ mod tests {
                 "{name} {mode:o}"
             );
         }
+    }
+
+    #[test]
+    fn s6_what_an_operator_keeps_elsewhere_is_looked_at_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "x").unwrap();
+        for (others, mode, fine) in [
+            (Others::Read, 0o644, true),
+            (Others::Read, 0o600, true),
+            (Others::Read, 0o664, false),
+            (Others::Read, 0o646, false),
+            (Others::GroupReads, 0o640, true),
+            (Others::GroupReads, 0o644, false),
+            (Others::GroupReads, 0o660, false),
+        ] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(
+                check_outside(&path, others).is_ok(),
+                fine,
+                "{others:?} {mode:o}"
+            );
+        }
+        assert!(check_outside(&dir.path().join("none"), Others::Read).is_err());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
     cli::{args::ServeArgs, passphrase},
     config::{Config, ConfigError},
     fleet::{agent::SyncAgent, keeper},
-    folder::{Folder, FolderError},
+    folder::{Folder, FolderError, Others, check_outside},
     http::{self, accept::TlsInForce},
     issue::Rehearsal,
     keys::{Keys, KeysError},
@@ -124,6 +124,7 @@ pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Open
     let keys = Keys::open(folder, passphrase)?;
     let (tls, first, tls_fingerprint) = match &config.tls {
         Some(own) => {
+            check_outside(&own.key, Others::GroupReads)?;
             let (first, fingerprint) = tls::own(&own.chain, &own.key)?;
             (None, first, fingerprint)
         }
@@ -171,6 +172,10 @@ pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
     harden();
     start_log();
     let folder = Folder::open(&args.data)?;
+    if let Some(elsewhere) = &args.config {
+        // Whoever can write it decides where passwords go.
+        check_outside(elsewhere, Others::Read)?;
+    }
     let mut config = Config::read(args.config.as_ref().unwrap_or(&folder.config()))?;
     if let Some(listen) = args.listen {
         config.listen = listen;
