@@ -6,7 +6,7 @@ use policies::{AccountName, Email, MachineName, PoolName};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::CertificateKind;
-use crate::store::{Cached, Direction, KeyRange, Read, ReadError, Table, TableGroup};
+use crate::store::{Cached, Direction, KeyRange, Read, ReadError, Revision, Table, TableGroup};
 
 /// Secrets and last use of an employee (table `credentials`, by email).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,9 @@ pub struct SessionRecord {
     pub epoch: u64,
     /// The key it certifies and that must sign each renewal, OpenSSH text.
     pub public_key: String,
+    /// What its proof said of it when the session was opened.
+    #[serde(default = "plain")]
+    pub key: policies::KeyKind,
     /// SHA-256 of the secret, hex.
     pub secret_sha256: String,
     /// When it was opened.
@@ -52,6 +55,11 @@ pub struct SessionRecord {
     /// What was left out at login: renewals leave it out too, whatever they ask for (I9).
     #[serde(default)]
     pub narrow: ca_api::Narrow,
+}
+
+/// Sessions of before had nothing else.
+fn plain() -> policies::KeyKind {
+    policies::KeyKind::Plain
 }
 
 /// An admin session over HTTPS (table `admin_sessions`, by the SHA-256 of its token).
@@ -279,6 +287,8 @@ pub struct Compiled {
     pub policy: policies::Policy,
     /// For decisions.
     pub index: policies::Index,
+    /// Which content it was made of.
+    pub revision: Revision,
 }
 
 /// Keeps the compiled policy until a table of it changes.
@@ -299,7 +309,11 @@ impl PolicyCache {
         self.0.load(source, |source| {
             let policy = policy(source)?;
             let index = policies::Index::new(&policy);
-            Ok(Compiled { policy, index })
+            Ok(Compiled {
+                policy,
+                index,
+                revision: source.revision(TableGroup::Policy)?,
+            })
         })
     }
 }

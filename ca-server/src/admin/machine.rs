@@ -26,7 +26,7 @@ use crate::{
     records::{Compiled, FleetRecord, MachineStatus, NameRecord, SeenRecord, fleet, name_key},
     revoke::krl,
     session::directory::host_names,
-    store::{Read, ReadError, Table},
+    store::{Read, ReadError, Revision, Table},
 };
 
 /// How long a host certificate lives, in seconds; the keeper renews it at half of that.
@@ -331,6 +331,8 @@ fn compile(policy: &Policy) -> Compiled {
     Compiled {
         policy: policy.clone(),
         index: policies::Index::new(policy),
+        // Not stored yet: no revision is its.
+        revision: Revision::default(),
     }
 }
 

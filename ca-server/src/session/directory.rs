@@ -30,7 +30,7 @@ pub fn answer(
     now: OffsetDateTime,
 ) -> Result<Issued, ReadError> {
     let view = ca.db.snapshot()?;
-    let tag = tag(&view, email, orders)?;
+    let tag = tag(&view, compiled, email, orders)?;
     let directory = if known_tag == Some(tag.as_str()) {
         None
     } else {
@@ -41,16 +41,23 @@ pub fn answer(
         certificates: Vec::new(),
         directory,
         directory_tag: tag,
+        needs_security_key: 0,
         next_nonce: ca.nonces.issue(now.unix_timestamp()),
         now_unix: now.unix_timestamp(),
     })
 }
 
-/// Names the content without building it: the revisions of all it is made of, and which certificate opens what.
-fn tag(view: &Snapshot, email: &Email, orders: &[Order]) -> Result<String, ReadError> {
+/// Names the content without building it: the revisions of all it is made of (of the policy that decided, which `view` may be
+/// newer than), and which certificate opens what.
+fn tag(
+    view: &Snapshot,
+    compiled: &Compiled,
+    email: &Email,
+    orders: &[Order],
+) -> Result<String, ReadError> {
     let mut text = format!(
         "{email}\n{}\n{}\n",
-        view.revision(TableGroup::Policy)?.0,
+        compiled.revision.0,
         view.revision(TableGroup::Fleet)?.0
     );
     for order in orders {
