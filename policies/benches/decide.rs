@@ -12,8 +12,9 @@ use std::{
 
 use divan::Bencher;
 use policies::{
-    Conditions, Email, Employee, Grant, GrantAccount, Grantee, Index, Machine, Narrow, Policy,
-    Pool, Request, Status, Sudo, Team, accounts_on, check, decide, lost_principals, reach,
+    Conditions, Email, Employee, Grant, GrantAccount, Grantee, Index, KeyKind, Machine, Narrow,
+    Policy, Pool, Recording, Request, Status, Sudo, Team, accounts_on, check, decide,
+    lost_principals, reach,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -114,6 +115,8 @@ fn grant(n: u32) -> Grant {
         },
         sudo: Sudo::None,
         until_unix_secs: None,
+        hours: None,
+        recording: Recording::None,
         system_account: false,
     }
 }
@@ -128,6 +131,7 @@ fn request(n: u32) -> Request {
     Request {
         email: email(n % EMPLOYEES),
         session_ends: now() + Duration::hours(12),
+        key: KeyKind::Plain,
         narrow: Narrow::default(),
     }
 }

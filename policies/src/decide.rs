@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 
 use crate::{
-    Conditions, Email, Index, KeyId, Limits, PoolName, Principal, Principals, Role, Status,
-    index::IndexedGrant, machines::principal_of,
+    Conditions, Email, Index, KeyId, KeyKind, Limits, PoolName, Principal, Principals, Role,
+    Status, index::IndexedGrant, machines::principal_of,
 };
 
 /// How far a certificate begins before now, in seconds, so that a machine whose clock is a little behind accepts it (I7).
@@ -19,6 +19,8 @@ pub struct Request {
     pub email: Email,
     /// When their day session ends.
     pub session_ends: OffsetDateTime,
+    /// What kind of key their session has.
+    pub key: KeyKind,
     /// What they want less of.
     pub narrow: Narrow,
 }
@@ -59,6 +61,12 @@ pub enum DenyReason {
     /// There are grants, but none on the pools asked for.
     #[error("none of the pools asked for is granted to this employee")]
     NarrowedAway,
+    /// There are grants, but each only in hours that are not now.
+    #[error("what is granted to this employee is outside of its hours now")]
+    OutsideHours,
+    /// There are grants, but each for a security key only.
+    #[error("what is granted to this employee needs a security key (an sk- key); log in with one")]
+    SecurityKeyNeeded,
     /// The shortest of the limits leaves less than a second.
     #[error("the lifetime asked for or allowed is less than a second")]
     NoTimeLeft,
@@ -142,9 +150,21 @@ pub fn decide(index: &Index, request: &Request, now: OffsetDateTime) -> Decision
         return Decision::Deny(DenyReason::NarrowedAway);
     }
 
+    let mut open: Vec<(&IndexedGrant, u64)> = grants
+        .into_iter()
+        .filter_map(|grant| Some((grant, open_until(grant, window.now_unix_secs)?)))
+        .collect();
+    if open.is_empty() {
+        return Decision::Deny(DenyReason::OutsideHours);
+    }
+    open.retain(|(grant, _)| grant.grant.conditions.key.allows(request.key));
+    if open.is_empty() {
+        return Decision::Deny(DenyReason::SecurityKeyNeeded);
+    }
+
     let asked = request.narrow.lifetime_secs.unwrap_or(u64::MAX);
     let mut sets: BTreeMap<(&Conditions, u64), BTreeSet<Principal>> = BTreeMap::new();
-    for grant in grants {
+    for (grant, open_until) in open {
         let lifetime = lifetime_secs(
             &grant.grant.conditions,
             &person.employee.roles,
@@ -154,7 +174,7 @@ pub fn decide(index: &Index, request: &Request, now: OffsetDateTime) -> Decision
             .now_unix_secs
             .saturating_add(lifetime.min(asked))
             .min(session_ends)
-            .min(until(grant));
+            .min(open_until);
         if end > window.now_unix_secs {
             sets.entry((&grant.grant.conditions, end))
                 .or_default()
@@ -211,6 +231,21 @@ pub(crate) fn unix_secs_floor(at: OffsetDateTime) -> Option<u64> {
 /// Whether `grant` has not ended by itself at this second.
 pub(crate) fn in_force(grant: &IndexedGrant, now_unix_secs: u64) -> bool {
     until(grant) > now_unix_secs
+}
+
+/// The first second in which `grant` gives nothing more, by its `until` and its hours; `None` if it gives nothing now.
+pub(crate) fn open_until(grant: &IndexedGrant, now_unix_secs: u64) -> Option<u64> {
+    let until = until(grant);
+    let end = match &grant.grant.hours {
+        None => until,
+        Some(hours) => {
+            let now = i64::try_from(now_unix_secs).ok()?;
+            u64::try_from(hours.open_until_unix_secs(now)?)
+                .ok()?
+                .min(until)
+        }
+    };
+    (end > now_unix_secs).then_some(end)
 }
 
 /// The first second in which `grant` is in force no more.

@@ -9,6 +9,7 @@
 pub mod check;
 pub mod decide;
 mod graph;
+pub mod hours;
 pub mod index;
 pub mod loss;
 pub mod machines;
@@ -20,6 +21,7 @@ mod rules;
 
 pub use check::{Place, Problem, Severity, check};
 pub use decide::{BACKDATE_SECS, Decision, DenyReason, Narrow, Order, Request, decide};
+pub use hours::{Hours, HoursError};
 pub use index::Index;
 pub use loss::lost_principals;
 pub use machines::{MachineAccount, Reach, accounts_on, reach};

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::{
     AccountName, Email, GrantAccount, GrantId, Index, MachineName, Order, Principal, Status, Sudo,
-    decide::{in_force, unix_secs_floor},
+    decide::{in_force, open_until, unix_secs_floor},
     index::{IndexedGrant, OwnAccount, Person},
 };
 
@@ -238,6 +238,8 @@ impl Reach {
 }
 
 /// Every account on every machine that `email` may use at `now`, by machine and account; nothing unless they are active.
+///
+/// What needs a security key is among them: whether a session's own key is enough is seen in its orders ([`Reach::order_in`]).
 #[must_use]
 pub fn reach(index: &Index, email: &Email, now: OffsetDateTime) -> Vec<Reach> {
     let person = index
@@ -248,7 +250,7 @@ pub fn reach(index: &Index, email: &Email, now: OffsetDateTime) -> Vec<Reach> {
     };
     let mut cells: BTreeMap<(u32, AccountName), Reach> = BTreeMap::new();
     for grant in index.grants_to(person) {
-        if !in_force(grant, now_unix_secs) {
+        if open_until(grant, now_unix_secs).is_none() {
             continue;
         }
         let principal = principal_of(index, person, grant);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountName, Email, MachineName, PoolName, TeamName};
+use crate::{AccountName, Email, Hours, MachineName, PoolName, TeamName};
 
 /// Where an employee stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -131,6 +131,54 @@ pub enum Extension {
     UserRc,
 }
 
+/// What a grant demands of the key that is certified.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyDemand {
+    /// Nothing: any key of an allowed algorithm.
+    #[default]
+    Any,
+    /// An `sk-` key, whose private half is in a security key; the certificate carries `verify-required`, so that sshd wants a touch
+    /// *and* the PIN or finger at each login.
+    SecurityKey,
+}
+
+/// What kind of key somebody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyKind {
+    /// Its private half is known to the computer.
+    Plain,
+    /// An `sk-` key: its private half never leaves the security key.
+    SecurityKey,
+}
+
+impl KeyDemand {
+    /// Whether a key of that kind is good enough.
+    #[must_use]
+    pub fn allows(self, key: KeyKind) -> bool {
+        match self {
+            Self::Any => true,
+            Self::SecurityKey => key == KeyKind::SecurityKey,
+        }
+    }
+}
+
+/// Whether what happens in a session must be recorded.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Recording {
+    /// No.
+    #[default]
+    None,
+    /// Yes: where it cannot be, the session is refused (X1).
+    Required,
+}
+
 /// What a certificate can carry once; grants with equal sets share a certificate (P8).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -146,6 +194,9 @@ pub struct Conditions {
     pub forced_command: Option<String>,
     /// Extensions.
     pub extensions: BTreeSet<Extension>,
+    /// What kind of key it may be for.
+    #[serde(default)]
+    pub key: KeyDemand,
 }
 
 impl Default for Conditions {
@@ -156,6 +207,7 @@ impl Default for Conditions {
             sources: BTreeSet::new(),
             forced_command: None,
             extensions: BTreeSet::from([Extension::Pty]),
+            key: KeyDemand::Any,
         }
     }
 }
@@ -182,6 +234,12 @@ pub struct Grant {
     /// Ends by itself at this Unix time, in seconds.
     #[serde(default)]
     pub until_unix_secs: Option<i64>,
+    /// In force in these hours only. A certificate ends with them and does not carry them.
+    #[serde(default)]
+    pub hours: Option<Hours>,
+    /// Whether sessions of this account on this pool are recorded.
+    #[serde(default)]
+    pub recording: Recording,
     /// An admin marked this grant as meant for a system account (P6).
     #[serde(default)]
     pub system_account: bool,

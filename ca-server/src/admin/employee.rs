@@ -10,8 +10,8 @@ use ca_api::{
     admin::{AdminReply, Invitation},
 };
 use policies::{
-    AccountName, Conditions, Email, Employee, Grant, GrantAccount, Grantee, Policy, PoolName, Role,
-    Status, Sudo, TeamName,
+    AccountName, Conditions, Email, Employee, Grant, GrantAccount, Grantee, Policy, PoolName,
+    Recording, Role, Status, Sudo, TeamName,
 };
 
 use super::{
@@ -269,6 +269,8 @@ pub fn grant_own(
         conditions: Conditions::default(),
         sudo: Sudo::None,
         until_unix_secs: None,
+        hours: None,
+        recording: Recording::None,
         system_account: false,
     };
     let id = next_grant(editing)?;
@@ -284,6 +286,8 @@ fn is_shorthand(grant: &Grant, email: &Email, pool: &PoolName) -> bool {
         && grant.conditions == Conditions::default()
         && grant.sudo == Sudo::None
         && grant.until_unix_secs.is_none()
+        && grant.hours.is_none()
+        && grant.recording == Recording::None
 }
 
 fn current<'p>(policy: &'p mut Policy, email: &Email) -> Result<&'p mut Employee, ChangeError> {

@@ -6,7 +6,10 @@ use ca_api::{
     ApiError, ErrorCode,
     admin::{AdminReply, GrantSpec},
 };
-use policies::{AccountName, Conditions, Extension, Grant, GrantAccount, Grantee, Status, Sudo};
+use policies::{
+    AccountName, Conditions, Extension, Grant, GrantAccount, Grantee, KeyDemand, Recording, Status,
+    Sudo,
+};
 
 use super::{
     change::{ChangeError, Editing, policy_change},
@@ -66,9 +69,12 @@ fn rule(spec: &GrantSpec) -> Result<Grant, ApiError> {
             sources: spec.sources.iter().cloned().collect(),
             forced_command: spec.command.clone(),
             extensions,
+            key: KeyDemand::Any,
         },
         sudo,
         until_unix_secs: spec.until_unix,
+        hours: None,
+        recording: Recording::None,
         system_account: spec.system_account,
     })
 }

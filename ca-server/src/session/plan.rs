@@ -58,6 +58,7 @@ pub fn plan(
     let request = policies::Request {
         email: email.clone(),
         session_ends,
+        key: policies::KeyKind::Plain,
         narrow: narrow.clone(),
     };
     let orders = match policies::decide(&compiled.index, &request, now) {

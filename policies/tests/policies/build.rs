@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use policies::{
-    Conditions, Decision, Email, Employee, Grant, GrantAccount, GrantId, Grantee, Index, Machine,
-    Narrow, Order, Policy, Pool, Request, Status, Sudo, Team, decide,
+    Conditions, Decision, Email, Employee, Grant, GrantAccount, GrantId, Grantee, Index, KeyKind,
+    Machine, Narrow, Order, Policy, Pool, Recording, Request, Status, Sudo, Team, decide,
 };
 use ssh_key::{
     PrivateKey, PublicKey,
@@ -108,6 +108,8 @@ pub fn grant(who: &str, account: &str, pool: &str) -> Grant {
         conditions: Conditions::default(),
         sudo: Sudo::None,
         until_unix_secs: None,
+        hours: None,
+        recording: Recording::None,
         system_account: false,
     }
 }
@@ -122,6 +124,7 @@ pub fn request(name: &str) -> Request {
     Request {
         email: email(name),
         session_ends: now() + Duration::hours(12),
+        key: KeyKind::Plain,
         narrow: Narrow::default(),
     }
 }

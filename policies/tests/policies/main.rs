@@ -11,6 +11,7 @@ mod build;
 mod bytes;
 mod check;
 mod decide;
+mod hours;
 mod keys;
 mod limits;
 mod lint;

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use policies::{Blueprint, Conditions, Extension, NONCE_BYTES, Serial};
+use policies::{Blueprint, Conditions, Extension, KeyDemand, NONCE_BYTES, Serial};
 
 use crate::{build::*, profile::subject};
 
@@ -55,6 +55,7 @@ fn i4_openssh_reads_what_was_decided() {
                         Extension::X11Forwarding,
                     ]),
                     max_lifetime_secs: Some(60),
+                    key: KeyDemand::Any,
                 };
             }
         });

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use policies::{
-    Blueprint, Conditions, Extension, LintError, NONCE_BYTES, Order, Serial, Subject,
+    Blueprint, Conditions, Extension, KeyDemand, LintError, NONCE_BYTES, Order, Serial, Subject,
     acceptable_subject, lint,
 };
 use ssh_key::{Certificate, PublicKey};
@@ -27,6 +27,7 @@ pub fn order() -> Order {
                     sources: BTreeSet::from(["10.0.0.0/8".to_owned(), "2001:db8::/32".to_owned()]),
                     extensions: BTreeSet::from([Extension::Pty, Extension::X11Forwarding]),
                     max_lifetime_secs: None,
+                    key: KeyDemand::Any,
                 };
             }
         });

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use policies::{
-    AccountName, Decision, Email, Index, MachineName, Principal, Request, Status, Sudo,
+    AccountName, Decision, Email, Index, KeyKind, MachineName, Principal, Request, Status, Sudo,
     accounts_on, check, decide, lost_principals, reach,
 };
 use proptest::prelude::*;
@@ -107,7 +107,7 @@ proptest! {
         for name in PEOPLE {
             let email = crate::build::email(name);
             let session_ends = now + Duration::hours(1);
-            let request = Request { email: email.clone(), session_ends, narrow: Default::default() };
+            let request = Request { email: email.clone(), session_ends, key: KeyKind::SecurityKey, narrow: Default::default() };
             let orders = match decide(&index, &request, now) {
                 Decision::Grant(orders) => orders,
                 Decision::Deny(_) => Vec::new(),
@@ -144,7 +144,7 @@ proptest! {
         for name in PEOPLE {
             let email: Email = crate::build::email(name);
             let session_ends = now + Duration::days(400);
-            let request = Request { email: email.clone(), session_ends, narrow: Default::default() };
+            let request = Request { email: email.clone(), session_ends, key: KeyKind::SecurityKey, narrow: Default::default() };
             let before = naive::decide(&old, &request, now);
             let after = naive::decide(&new, &request, now);
             let carried: BTreeSet<Principal> = before.iter().map(|(principal, ..)| principal.clone()).collect();

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use policies::{
-    Conditions, Employee, Extension, Grant, GrantAccount, Grantee, Limits, Machine, Narrow, Policy,
-    Pool, Request, Role, Status, Sudo, Team,
+    Conditions, Employee, Extension, Grant, GrantAccount, Grantee, KeyKind, Limits, Machine,
+    Narrow, Policy, Pool, Recording, Request, Role, Status, Sudo, Team,
 };
 use proptest::prelude::*;
 use time::{Duration, OffsetDateTime};
@@ -160,6 +160,8 @@ impl<'b> Dice<'b> {
                 4 => Some(i64::MAX),
                 _ => None,
             },
+            hours: None,
+            recording: Recording::None,
             system_account: self.below(3) == 0,
         }
     }
@@ -193,6 +195,7 @@ impl<'b> Dice<'b> {
         Request {
             email: crate::build::email(self.one(&["ann", "bob", "cyd", "dan", "eve", "nobody"])),
             session_ends: crate::build::now() + Duration::milliseconds(session_ms),
+            key: KeyKind::SecurityKey,
             narrow: Narrow {
                 lifetime_secs: lifetimes[self.below(7)],
                 pools: (self.below(4) == 0).then(|| self.some(&POOLS, 3)),
