@@ -9,6 +9,7 @@ pub mod event;
 pub mod export;
 pub mod text;
 pub mod verify;
+pub mod words;
 
 use std::fmt;
 

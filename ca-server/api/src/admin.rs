@@ -357,6 +357,18 @@ pub struct GrantSpec {
     /// Withholds the terminal.
     #[serde(default)]
     pub no_pty: bool,
+    /// Allows these beside the terminal: `port-forwarding`, `agent-forwarding`, `x11-forwarding`, `user-rc`.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// In force in these hours only: `Mon-Fri 08:00-18:00 Europe/Berlin`.
+    #[serde(default)]
+    pub hours: Option<String>,
+    /// For keys in a security key only, touched and unlocked at each login.
+    #[serde(default)]
+    pub security_key: bool,
+    /// Sessions must be recorded.
+    #[serde(default)]
+    pub record: bool,
     /// Marks the grant as meant for a system account (P6).
     #[serde(default)]
     pub system_account: bool,

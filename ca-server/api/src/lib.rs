@@ -32,3 +32,6 @@ pub const NDJSON: &str = "application/x-ndjson";
 
 /// The largest request body that the server reads, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// The largest one that it reads of an admin, in bytes: the policy of 10,000 people on 10,000 machines is 2 MB of text.
+pub const MAX_ADMIN_BODY_BYTES: usize = 16 * 1024 * 1024;

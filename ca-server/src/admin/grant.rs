@@ -7,8 +7,8 @@ use ca_api::{
     admin::{AdminReply, GrantSpec},
 };
 use policies::{
-    AccountName, Conditions, Extension, Grant, GrantAccount, Grantee, KeyDemand, Recording, Status,
-    Sudo,
+    AccountName, Conditions, Extension, Grant, GrantAccount, Grantee, Hours, KeyDemand, Recording,
+    Status, Sudo,
 };
 
 use super::{
@@ -60,6 +60,15 @@ fn rule(spec: &GrantSpec) -> Result<Grant, ApiError> {
     if spec.agent_forwarding {
         extensions.insert(Extension::AgentForwarding);
     }
+    for word in &spec.allow {
+        extensions.insert(extension(word)?);
+    }
+    let hours = spec
+        .hours
+        .as_deref()
+        .map(|hours| hours.parse::<Hours>())
+        .transpose()
+        .map_err(|error| ApiError::new(ErrorCode::Invalid, error.to_string()))?;
     Ok(Grant {
         who,
         account,
@@ -69,13 +78,32 @@ fn rule(spec: &GrantSpec) -> Result<Grant, ApiError> {
             sources: spec.sources.iter().cloned().collect(),
             forced_command: spec.command.clone(),
             extensions,
-            key: KeyDemand::Any,
+            key: if spec.security_key {
+                KeyDemand::SecurityKey
+            } else {
+                KeyDemand::Any
+            },
         },
         sudo,
         until_unix_secs: spec.until_unix,
-        hours: None,
-        recording: Recording::None,
+        hours,
+        recording: if spec.record {
+            Recording::Required
+        } else {
+            Recording::None
+        },
         system_account: spec.system_account,
+    })
+}
+
+/// `port-forwarding` and the like, as the model spells them.
+fn extension(word: &str) -> Result<Extension, ApiError> {
+    serde_json::from_value(serde_json::Value::String(word.to_owned())).map_err(|_| {
+        ApiError::new(
+            ErrorCode::Invalid,
+            format!("{word:?} is nothing that a certificate can allow"),
+        )
+        .hint("expected pty, port-forwarding, agent-forwarding, x11-forwarding or user-rc")
     })
 }
 

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use axum::{
     Extension, Json, Router,
     body::{Body as AxumBody, Bytes},
-    extract::State,
+    extract::{DefaultBodyLimit, FromRequest as _, Request, State},
     http::{HeaderMap, header},
     response::Response,
     routing::post,
 };
 use ca_api::{
-    AdminLogin, AdminSession, ApiError, ErrorCode, NDJSON,
+    AdminLogin, AdminSession, ApiError, ErrorCode, MAX_ADMIN_BODY_BYTES, NDJSON,
     admin::{AdminEvent, AdminRequest},
 };
+use serde::de::IgnoredAny;
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 
@@ -51,12 +52,20 @@ async fn login(
 async fn command(
     State(Doors { ca, admin }): State<Doors>,
     Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-    body: Result<Body<AdminRequest>, Problem>,
+    mut asked: Request,
 ) -> Result<Response, Problem> {
-    // Who asks is looked at before what they ask: a stranger learns nothing from how a body is refused.
-    let actor = actor(&ca, peer, &headers)?;
-    let Body(request) = body?;
+    // Who asks is looked at before what they ask: a stranger learns nothing from how a body is refused, and only an admin may
+    // send a large one (W2).
+    let actor = match actor(&ca, peer, asked.headers()) {
+        Ok(actor) => actor,
+        Err(refused) => {
+            // Read away like any other body: an answer before its end would be lost with the connection.
+            drop(Body::<IgnoredAny>::from_request(asked, &()).await);
+            return Err(refused);
+        }
+    };
+    DefaultBodyLimit::max(MAX_ADMIN_BODY_BYTES).apply(&mut asked);
+    let Body(request) = Body::<AdminRequest>::from_request(asked, &()).await?;
     let (events, received) = mpsc::channel(64);
     // The command goes on when whoever asked hangs up: a revocation must not stop half way.
     tokio::spawn(async move {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use policies::{AccountName, Email, MachineName, PoolName, TeamName};
 use serde::{Deserialize, Serialize};
 
-use super::text::printable;
+use super::{text::printable, words::grant_in_words};
 
 /// What kind of certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -273,6 +273,19 @@ pub enum Event {
     LimitsChanged {
         limits: policies::Limits,
     },
+    /// A document was applied as a whole. What it did to people's lives at the CA (invited, suspended, removed) stands beside
+    /// it in the same transaction; which grants there are then is what the document says.
+    PolicyApplied {
+        /// Its name, as the admin's command line had it.
+        document: String,
+        document_sha256: String,
+        /// The digest of the policy that it was planned against.
+        before: String,
+        /// The digest of the policy that came of it.
+        after: String,
+        /// How many of what were changed: `grants added` and the like.
+        counts: BTreeMap<String, u64>,
+    },
 
     // --- machines ---
     MachinePrepared {
@@ -369,8 +382,8 @@ pub enum Event {
 }
 
 /// The fields that an entry is about, the first one present wins.
-const SUBJECTS: [&str; 8] = [
-    "email", "machine", "serial", "pool", "team", "grant", "what", "version",
+const SUBJECTS: [&str; 9] = [
+    "email", "machine", "serial", "pool", "team", "grant", "what", "version", "document",
 ];
 
 impl Event {
@@ -402,6 +415,16 @@ impl Event {
     pub fn detail(&self) -> String {
         if let Self::GrantAdded { rule, .. } | Self::GrantRemoved { rule, .. } = self {
             return printable(&grant_in_words(rule));
+        }
+        if let Self::PolicyApplied {
+            document_sha256,
+            before,
+            after,
+            counts,
+            ..
+        } = self
+        {
+            return applied_in_words(document_sha256, before, after, counts);
         }
         let fields = self.fields();
         let subject = SUBJECTS.iter().find(|name| fields.contains_key(**name));
@@ -444,30 +467,26 @@ impl RevokedWhat {
     }
 }
 
-/// `alice@corp.example as self on web-server, sudo none`.
-fn grant_in_words(rule: &policies::Grant) -> String {
-    use policies::{GrantAccount, Grantee, Sudo};
-    let who = match &rule.who {
-        Grantee::Employee(email) => email.to_string(),
-        Grantee::Team(team) => format!("team {team}"),
+/// `2 grants added, 1 employees invited; document 0f3c…, policy 9a1b… became 77e0…`.
+fn applied_in_words(
+    sha256: &str,
+    before: &str,
+    after: &str,
+    counts: &BTreeMap<String, u64>,
+) -> String {
+    let changed: Vec<String> = counts
+        .iter()
+        .filter(|(_, number)| **number > 0)
+        .map(|(what, number)| format!("{number} {what}"))
+        .collect();
+    let changed = if changed.is_empty() {
+        "nothing changed".to_owned()
+    } else {
+        changed.join(", ")
     };
-    let account = match &rule.account {
-        GrantAccount::Own => "self",
-        GrantAccount::Shared(account) => account.as_str(),
-    };
-    let sudo = match &rule.sudo {
-        Sudo::None => "none".to_owned(),
-        Sudo::All => "all".to_owned(),
-        Sudo::Commands(commands) => commands.iter().cloned().collect::<Vec<_>>().join(","),
-    };
-    let mut words = format!("{who} as {account} on {}, sudo {sudo}", rule.pool);
-    if rule.conditions != policies::Conditions::default() {
-        words.push_str(", under conditions");
-    }
-    if let Some(until) = rule.until_unix_secs {
-        words.push_str(&format!(", until {until} (Unix time)"));
-    }
-    words
+    printable(&format!(
+        "{changed}; document {sha256}, policy {before} became {after}"
+    ))
 }
 
 /// A value on one line: text with spaces in quotes, lists with commas.

@@ -9,8 +9,10 @@ use clap::{CommandFactory as _, Parser as _};
 
 use crate::{samples::CLOCK, snapshot};
 
+/// A line parted at its spaces; `|` stands for a space inside a word.
 fn parse(line: &str) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(std::iter::once("ca-server").chain(line.split_whitespace()))
+    let words = line.split_whitespace().map(|word| word.replace('|', " "));
+    Cli::try_parse_from(std::iter::once("ca-server".to_owned()).chain(words))
 }
 
 fn order(line: &str) -> Order {
@@ -148,6 +150,11 @@ fn i2_names_are_refused_before_they_travel_with_the_rule() {
             "cannot be used with",
         ),
         ("grant add --pool db", "required"),
+        ("grant add --team ops --pool db --hours nine-to-five", "hours"),
+        (
+            "grant add --team ops --pool db --allow everything",
+            "port-forwarding",
+        ),
         ("krl revoke --serial 0", "not in 1..=9223372036854775807"),
         (
             "krl revoke --serial 9223372036854775808",
@@ -218,8 +225,19 @@ fn what_is_written_is_what_is_asked() {
         serde_json::json!({
             "verb": "grant_add", "team": "ops", "employee": null, "pool": "db", "account": "deploy", "sudo": "all",
             "until_unix": CLOCK.now.unix_timestamp() + 8 * 3600, "lifetime_secs": 1800, "sources": [], "command": null,
-            "port_forwarding": false, "agent_forwarding": false, "no_pty": true, "system_account": false
+            "port_forwarding": false, "agent_forwarding": false, "no_pty": true, "system_account": false,
+            "allow": [], "hours": null, "security_key": false, "record": false
         })
+    );
+    let conditions = json(
+        "grant add --team ops --pool db --hours Mon-Fri|08:00-18:00|Europe/Berlin --security-key --record --allow x11-forwarding,user-rc --allow port-forwarding",
+    );
+    assert_eq!(conditions["hours"], "Mon-Fri 08:00-18:00 Europe/Berlin");
+    assert_eq!(conditions["security_key"], true);
+    assert_eq!(conditions["record"], true);
+    assert_eq!(
+        conditions["allow"],
+        serde_json::json!(["x11-forwarding", "user-rc", "port-forwarding"])
     );
     let revoke = |line: &str| match order(line).request {
         AdminRequest::KrlRevoke {

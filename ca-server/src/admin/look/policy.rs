@@ -6,13 +6,14 @@ use ca_api::{
     ApiError,
     admin::{AdminReply, EmployeeView, GrantView, PoolView, TeamView},
 };
-use policies::{Email, Employee, Grant, GrantAccount, Grantee, PoolName, Status, Sudo, TeamName};
+use policies::{Email, Employee, Grant, GrantAccount, Grantee, PoolName, Status, TeamName};
 use time::OffsetDateTime;
 
 use super::{Reply, compiled, failed, view};
 use crate::{
     admin::{parse, pool::known, unknown},
     ca::Ca,
+    ledger::words,
     records::{Compiled, Credentials, live_certificates, open_sessions},
     store::{Read, ReadError, Snapshot, Table},
 };
@@ -156,7 +157,11 @@ fn one_pool(compiled: &Compiled, name: &PoolName, now: OffsetDateTime) -> PoolVi
                 )
             }
             (Grantee::Team(team), GrantAccount::Own) => format!("team {team}, each as themselves"),
-            _ => format!("{} as {}", grantee(grant), account(grant)),
+            _ => format!(
+                "{} as {}",
+                words::grantee(&grant.who),
+                words::account(&grant.account)
+            ),
         })
         .collect::<BTreeSet<_>>();
     PoolView {
@@ -170,20 +175,6 @@ fn one_pool(compiled: &Compiled, name: &PoolName, now: OffsetDateTime) -> PoolVi
             .map(ToString::to_string)
             .collect(),
         who: who.into_iter().collect(),
-    }
-}
-
-fn grantee(grant: &Grant) -> String {
-    match &grant.who {
-        Grantee::Employee(email) => email.to_string(),
-        Grantee::Team(team) => format!("team {team}"),
-    }
-}
-
-fn account(grant: &Grant) -> String {
-    match &grant.account {
-        GrantAccount::Own => "self".to_owned(),
-        GrantAccount::Shared(account) => account.to_string(),
     }
 }
 
@@ -238,45 +229,13 @@ pub fn grant(ca: &Ca, id: u64) -> Reply {
 }
 
 fn one_grant(id: u64, grant: &Grant) -> GrantView {
-    let conditions = &grant.conditions;
-    let mut words = Vec::new();
-    if let Some(secs) = conditions.max_lifetime_secs {
-        words.push(format!("lifetime {secs} s"));
-    }
-    if !conditions.sources.is_empty() {
-        let from: Vec<&str> = conditions.sources.iter().map(String::as_str).collect();
-        words.push(format!("from {}", from.join(", ")));
-    }
-    if let Some(command) = &conditions.forced_command {
-        words.push(format!("only {command:?}"));
-    }
-    let plain = policies::Conditions::default();
-    if conditions.extensions != plain.extensions {
-        let allowed: Vec<&str> = conditions
-            .extensions
-            .iter()
-            .map(|extension| extension.openssh_name())
-            .collect();
-        words.push(if allowed.is_empty() {
-            "no terminal".to_owned()
-        } else {
-            allowed.join(", ")
-        });
-    }
-    if grant.system_account {
-        words.push("system account".to_owned());
-    }
     GrantView {
         id,
-        who: grantee(grant),
-        account: account(grant),
+        who: words::grantee(&grant.who),
+        account: words::account(&grant.account),
         pool: grant.pool.to_string(),
-        sudo: match &grant.sudo {
-            Sudo::None => "none".to_owned(),
-            Sudo::All => "all".to_owned(),
-            Sudo::Commands(commands) => commands.iter().cloned().collect::<Vec<_>>().join(","),
-        },
-        conditions: words.join("; "),
+        sudo: words::sudo(&grant.sudo),
+        conditions: words::conditions(grant).join("; "),
         until_unix: grant.until_unix_secs,
     }
 }

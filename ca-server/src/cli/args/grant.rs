@@ -1,8 +1,8 @@
 //! `ca-server grant …`.
 
 use ca_api::admin::{AdminRequest, GrantSpec};
-use clap::{Args, Subcommand};
-use policies::{AccountName, Email, PoolName, TeamName};
+use clap::{Args, Subcommand, ValueEnum};
+use policies::{AccountName, Email, Hours, PoolName, TeamName};
 
 use super::{ValueError, name};
 use crate::cli::{
@@ -16,7 +16,9 @@ pub enum GrantVerb {
     /// Let a team or an employee use an account on a pool.
     #[command(after_help = "Examples:\n  \
                             ca-server grant add --team ops --pool production --account deploy --sudo \"/usr/bin/systemctl restart app\"\n  \
-                            ca-server grant add --employee alice@corp.example --pool db --until 2026-12-24 --source 10.0.0.0/8")]
+                            ca-server grant add --employee alice@corp.example --pool db --until 2026-12-24 --source 10.0.0.0/8\n  \
+                            ca-server grant add --team support --pool web --hours \"Mon-Fri 08:00-18:00 Europe/Berlin\" --allow port-forwarding\n  \
+                            ca-server grant add --team root-ops --pool db --account dba --security-key --sudo all")]
     Add(Box<GrantOptions>),
     /// List all grants.
     #[command(after_help = "Example:\n  ca-server grant list")]
@@ -27,6 +29,28 @@ pub enum GrantVerb {
         /// Its number, as `grant list` shows it.
         id: u64,
     },
+}
+
+/// What a certificate may allow beside a terminal, as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExtensionWord {
+    /// Tunnels: `ssh -L`, `-R`, `-W`, `-J`.
+    PortForwarding,
+    /// The person's ssh-agent on the machine: `ssh -A`.
+    AgentForwarding,
+    /// X11: `ssh -X`.
+    X11Forwarding,
+    /// The account's own `~/.ssh/rc`.
+    UserRc,
+}
+
+impl ExtensionWord {
+    fn as_written(self) -> String {
+        self.to_possible_value()
+            .expect("no variant is hidden")
+            .get_name()
+            .to_owned()
+    }
 }
 
 /// A grant as it is written.
@@ -60,10 +84,22 @@ pub struct GrantOptions {
     /// The only command that it runs.
     #[arg(long, value_name = "COMMAND")]
     command: Option<String>,
-    /// Allow port forwarding.
+    /// In force in these hours only; certificates end with them.
+    #[arg(long, value_name = "DAYS TIMES ZONE", value_parser = hours)]
+    hours: Option<String>,
+    /// For keys in a security key only (`ssh-keygen -t ed25519-sk`), touched and unlocked at each login.
+    #[arg(long)]
+    security_key: bool,
+    /// Sessions must be recorded.
+    #[arg(long)]
+    record: bool,
+    /// Allow this beside the terminal (may be repeated).
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
+    allow: Vec<ExtensionWord>,
+    /// Allow port forwarding: short for `--allow port-forwarding`.
     #[arg(long)]
     port_forwarding: bool,
-    /// Allow forwarding of the ssh-agent.
+    /// Allow forwarding of the ssh-agent: short for `--allow agent-forwarding`.
     #[arg(long)]
     agent_forwarding: bool,
     /// Withhold the terminal.
@@ -92,6 +128,14 @@ impl GrantVerb {
                 port_forwarding: options.port_forwarding,
                 agent_forwarding: options.agent_forwarding,
                 no_pty: options.no_pty,
+                allow: options
+                    .allow
+                    .into_iter()
+                    .map(ExtensionWord::as_written)
+                    .collect(),
+                hours: options.hours,
+                security_key: options.security_key,
+                record: options.record,
                 system_account: options.system_account,
             }),
             Self::List => AdminRequest::GrantList {},
@@ -109,6 +153,11 @@ fn sudo(text: &str) -> Result<String, ValueError> {
     fine.then(|| text.to_owned()).ok_or(ValueError {
         rule: "expected none, all, or commands that begin with /, parted by commas",
     })
+}
+
+/// Days, times and a zone, in their one canonical form.
+fn hours(text: &str) -> Result<String, policies::hours::HoursError> {
+    text.parse::<Hours>().map(|hours| hours.to_string())
 }
 
 /// `ADDRESS/BITS`, or an address alone.
