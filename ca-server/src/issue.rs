@@ -16,7 +16,7 @@ pub mod probe;
 
 use std::sync::Arc;
 
-use policies::{Blueprint, Email, KeyId, LintError, MachineName, Order, Subject, lint};
+use policies::{Blueprint, BlueprintError, Email, KeyId, LintError, MachineName, Order, Subject, lint};
 use rand_core::{OsRng, RngCore};
 use ssh_key::{Algorithm, HashAlg, PrivateKey};
 
@@ -46,6 +46,9 @@ pub enum IssueError {
     /// `ssh-key` cannot put the certificate together.
     #[error("the certificate cannot be encoded: {0}")]
     Encode(#[source] ssh_key::Error),
+    /// The decision is not for this kind of key.
+    #[error("the certificate was refused: {0}")]
+    Blueprint(#[from] BlueprintError),
     /// The instance epoch in the store is not one.
     #[error("the CA's instance epoch is not usable: restore from a backup")]
     Epoch,
@@ -140,7 +143,7 @@ impl Rehearsal {
 /// Fixes every field of the certificates for `orders`, for one key.
 ///
 /// # Errors
-/// When the instance epoch is not usable.
+/// When the instance epoch is not usable, or the key is not of the kind that the orders demand.
 pub fn prepare(
     orders: &[Order],
     subject: &Subject,
@@ -150,7 +153,7 @@ pub fn prepare(
         .iter()
         .map(|order| {
             let serial = random_serial(instance_epoch).ok_or(IssueError::Epoch)?;
-            Ok(Blueprint::of(order, serial, subject))
+            Ok(Blueprint::of(order, serial, subject)?)
         })
         .collect::<Result<_, IssueError>>()?;
     Ok(Prepared {
@@ -181,6 +184,7 @@ pub fn record(
             ca: ca_key.to_owned(),
             subject: blueprint.subject().fingerprint(HashAlg::Sha256).to_string(),
             principals: blueprint.principals(),
+            conditions: blueprint.conditions().cloned(),
             valid_after_unix: blueprint.valid_after_unix_secs(),
             valid_before_unix: blueprint.valid_before_unix_secs(),
             state: CertificateState::Intent,

@@ -107,6 +107,9 @@ pub struct CertificateRecord {
     pub subject: String,
     /// Principals, or host names.
     pub principals: Vec<String>,
+    /// What was decided; `None` for probes and hosts, and in records from before this was kept.
+    #[serde(default)]
+    pub conditions: Option<policies::Conditions>,
     /// From.
     pub valid_after_unix: u64,
     /// Until (exclusive).

@@ -11,7 +11,7 @@ use ssh_key::{
 };
 
 use super::{KeyId, Serial, Subject, options};
-use crate::{MachineName, Order, Principals, check::MAX_CEILING_SECS, rules};
+use crate::{Conditions, MachineName, Order, Principals, check::MAX_CEILING_SECS, rules};
 
 /// The length of a certificate's nonce.
 pub const NONCE_BYTES: usize = 32;
@@ -32,6 +32,8 @@ pub struct Blueprint {
     key_id: KeyId,
     subject: Subject,
     bearer: Bearer,
+    /// What was decided, where policy did.
+    conditions: Option<Conditions>,
     valid_after_unix_secs: u64,
     valid_before_unix_secs: u64,
     critical_options: BTreeMap<String, String>,
@@ -48,6 +50,9 @@ enum Bearer {
 /// A certificate that must not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BlueprintError {
+    /// The conditions demand a security key, and the key is none.
+    #[error("this certificate is for a security key (an sk- key) only, and the key is none")]
+    PlainKey,
     /// A probe needs a probe's or a canary's key ID.
     #[error("{0} is not the key ID of a probe or canary")]
     NotAProbe(KeyId),
@@ -76,18 +81,24 @@ pub enum BlueprintError {
 
 impl Blueprint {
     /// The certificate that `order` decided, for `subject`.
-    #[must_use]
-    pub fn of(order: &Order, serial: Serial, subject: &Subject) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// A key that is no security key, where the conditions demand one.
+    pub fn of(order: &Order, serial: Serial, subject: &Subject) -> Result<Self, BlueprintError> {
+        if !order.conditions().key.allows(subject.kind()) {
+            return Err(BlueprintError::PlainKey);
+        }
+        Ok(Self {
             serial,
             key_id: order.key_id().clone(),
             subject: subject.clone(),
             bearer: Bearer::User(order.principals().clone()),
+            conditions: Some(order.conditions().clone()),
             valid_after_unix_secs: order.valid_after_unix_secs(),
             valid_before_unix_secs: order.valid_before_unix_secs(),
             critical_options: options::critical_options(order.conditions()),
             extensions: options::extensions(order.conditions()),
-        }
+        })
     }
 
     /// A certificate of the CA's own, to prove that a machine accepts the right one and refuses a revoked one. It has no extensions.
@@ -124,6 +135,7 @@ impl Blueprint {
             key_id,
             subject: subject.clone(),
             bearer: Bearer::User(principals),
+            conditions: None,
             valid_after_unix_secs,
             valid_before_unix_secs,
             critical_options: BTreeMap::new(),
@@ -159,6 +171,7 @@ impl Blueprint {
             key_id: KeyId::Host(machine.clone()),
             subject: subject.clone(),
             bearer: Bearer::Host(names),
+            conditions: None,
             valid_after_unix_secs,
             valid_before_unix_secs,
             critical_options: BTreeMap::new(),
@@ -247,7 +260,13 @@ impl Blueprint {
         self.valid_before_unix_secs
     }
 
-    /// `force-command` and `source-address`, where the conditions have them.
+    /// The conditions of the order; `None` for what policy does not decide: probes and hosts.
+    #[must_use]
+    pub fn conditions(&self) -> Option<&Conditions> {
+        self.conditions.as_ref()
+    }
+
+    /// `force-command`, `source-address` and `verify-required`, where the conditions have them.
     #[must_use]
     pub fn critical_options(&self) -> &BTreeMap<String, String> {
         &self.critical_options

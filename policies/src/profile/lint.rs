@@ -11,11 +11,11 @@ use ssh_key::{
 use super::{
     Blueprint, KeyRefusal, NONCE_BYTES, Serial, SerialError,
     blueprint::is_host,
-    options::{CRITICAL_OPTIONS, EXTENSIONS},
-    subject::acceptable_algorithm,
+    options::{CRITICAL_OPTIONS, EXTENSIONS, VERIFY_REQUIRED},
+    subject::{acceptable_algorithm, key_kind},
     wire,
 };
-use crate::{MAX_PRINCIPALS, NameError, Principal};
+use crate::{KeyKind, MAX_PRINCIPALS, NameError, Principal};
 
 /// What is wrong with a signed certificate: it must not leave, and its serial counts as issued (I6).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +56,9 @@ pub enum LintError {
     /// An option or extension outside the allow-list (I9).
     #[error("the signed certificate carries {0:?}, which is not on the list of allowed options")]
     Option(String),
+    /// It demands a security key and is for another kind of key, for which sshd would not look at the demand.
+    #[error("the signed certificate demands a security key and is for a key that is none")]
+    PlainKey,
     /// Signed by another key than the one meant.
     #[error("the certificate was signed by another CA key than the one asked")]
     OtherCa,
@@ -120,6 +123,11 @@ fn invariants(certificate: &Certificate, lifetime_max_secs: u64) -> Result<(), L
             }
             let extensions = EXTENSIONS.map(|extension| extension.openssh_name());
             allowed(certificate.critical_options(), &CRITICAL_OPTIONS)?;
+            if certificate.critical_options().contains_key(VERIFY_REQUIRED)
+                && key_kind(certificate.public_key()) == KeyKind::Plain
+            {
+                return Err(LintError::PlainKey);
+            }
             allowed(certificate.extensions(), &extensions)
         }
         CertType::Host => {

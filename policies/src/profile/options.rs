@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Conditions, Extension};
+use crate::{Conditions, Extension, KeyDemand};
 
 /// `source-address`: CIDR networks, comma-separated.
 pub(super) const SOURCE_ADDRESS: &str = "source-address";
 /// `force-command`: run instead of whatever the client asks for.
 pub(super) const FORCE_COMMAND: &str = "force-command";
 
-/// The critical options that a certificate of ours may carry. sshd refuses a certificate with one that it does not know.
-pub(super) const CRITICAL_OPTIONS: [&str; 2] = [FORCE_COMMAND, SOURCE_ADDRESS];
+/// `verify-required`: a signature by the security key counts only if it says that the key checked its owner's PIN or finger. A flag.
+pub(super) const VERIFY_REQUIRED: &str = "verify-required";
+
+/// The critical options that a certificate of ours may carry. sshd refuses a certificate with one that it does not know, as one before
+/// 8.4 does with `verify-required`.
+pub(super) const CRITICAL_OPTIONS: [&str; 3] = [FORCE_COMMAND, SOURCE_ADDRESS, VERIFY_REQUIRED];
 
 /// The extensions that a certificate of ours may carry.
 pub(super) const EXTENSIONS: [Extension; 5] = [
@@ -44,6 +48,12 @@ pub(super) fn critical_options(conditions: &Conditions) -> BTreeMap<String, Stri
     if !conditions.sources.is_empty() {
         let networks: Vec<&str> = conditions.sources.iter().map(String::as_str).collect();
         options.insert(SOURCE_ADDRESS.to_owned(), networks.join(","));
+    }
+    match conditions.key {
+        KeyDemand::Any => {}
+        KeyDemand::SecurityKey => {
+            options.insert(VERIFY_REQUIRED.to_owned(), String::new());
+        }
     }
     options
 }

@@ -2,6 +2,8 @@
 
 use ssh_key::{Algorithm, EcdsaCurve, PublicKey, public::KeyData};
 
+use crate::KeyKind;
+
 /// The shortest RSA modulus that is certified, in bits.
 pub const RSA_MIN_BITS: usize = 3072;
 
@@ -14,6 +16,21 @@ impl Subject {
     #[must_use]
     pub fn key_data(&self) -> &KeyData {
         &self.0
+    }
+
+    /// What kind of key it is, by its type alone: whether it verifies its owner is seen in what it signs.
+    #[must_use]
+    pub fn kind(&self) -> KeyKind {
+        key_kind(&self.0)
+    }
+}
+
+/// What kind of key `data` is, by its type.
+pub(super) fn key_kind(data: &KeyData) -> KeyKind {
+    match data.algorithm() {
+        Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => KeyKind::SecurityKey,
+        // The enum is open: what nobody here knows is no security key.
+        _ => KeyKind::Plain,
     }
 }
 

@@ -35,7 +35,11 @@ pub(super) fn signed_bytes(blueprint: &Blueprint, nonce: &[u8], ca: &KeyData) ->
     nested(&mut out, |list| {
         for (name, value) in blueprint.critical_options() {
             string(list, name.as_bytes());
-            nested(list, |data| string(data, value.as_bytes()));
+            // A flag has no value at all, not an empty one.
+            nested(list, |data| match value.as_str() {
+                "" => {}
+                value => string(data, value.as_bytes()),
+            });
         }
     });
     nested(&mut out, |list| {

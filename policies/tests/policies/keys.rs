@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use policies::{
-    Blueprint, BlueprintError, KeyId, KeyRefusal, Principals, Subject, acceptable_subject,
+    Blueprint, BlueprintError, KeyId, KeyKind, KeyRefusal, Principals, Subject, acceptable_subject,
 };
 use ssh_key::{
     Mpint, PublicKey,
@@ -19,7 +19,7 @@ pub fn rsa(modulus: &[u8], exponent: &[u8]) -> KeyData {
     })
 }
 
-fn blob(fields: &[&[u8]]) -> PublicKey {
+pub fn blob(fields: &[&[u8]]) -> PublicKey {
     let mut bytes = Vec::new();
     for field in fields {
         bytes.extend((field.len() as u32).to_be_bytes());
@@ -59,9 +59,42 @@ fn i8_allowed_keys_are_certified_and_their_certificates_pass() {
     for key in keys {
         let subject =
             accepted(&key).unwrap_or_else(|refusal| panic!("{}: {refusal}", key.algorithm()));
-        let blueprint = Blueprint::of(&order(), serial(), &subject);
+        let blueprint = Blueprint::of(&order(), serial(), &subject).unwrap();
         check(&signed(&blueprint), &blueprint)
             .unwrap_or_else(|error| panic!("{}: {error}", key.algorithm()));
+    }
+}
+
+#[test]
+fn i9_a_demand_for_a_security_key_is_carried_and_such_a_certificate_is_for_one_only() {
+    let order = security_key_order();
+    for kind in [
+        blob(&[b"sk-ssh-ed25519@openssh.com", &[3; 32], b"ssh:"]),
+        blob(&[
+            b"sk-ecdsa-sha2-nistp256@openssh.com",
+            b"nistp256",
+            &curve(65),
+            b"ssh:",
+        ]),
+    ] {
+        let subject = accepted(&kind).unwrap();
+        assert_eq!(subject.kind(), KeyKind::SecurityKey);
+        let blueprint = Blueprint::of(&order, serial(), &subject).unwrap();
+        assert_eq!(blueprint.critical_options()["verify-required"], "");
+        assert_eq!(blueprint.conditions(), Some(order.conditions()));
+        check(&signed(&blueprint), &blueprint).unwrap();
+        // Any key is served where none is demanded, and nothing is demanded of it then.
+        let plain = Blueprint::of(&crate::profile::order(), serial(), &subject).unwrap();
+        assert!(!plain.critical_options().contains_key("verify-required"));
+    }
+    let rsa: PublicKey = rsa(&[0xff; 384], &[1, 0, 1]).into();
+    for plain in [public(5), rsa] {
+        let subject = accepted(&plain).unwrap();
+        assert_eq!(subject.kind(), KeyKind::Plain);
+        assert_eq!(
+            Blueprint::of(&order, serial(), &subject),
+            Err(BlueprintError::PlainKey)
+        );
     }
 }
 

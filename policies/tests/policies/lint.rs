@@ -85,7 +85,10 @@ impl Fields {
 }
 
 fn refused(change: impl FnOnce(&mut Fields)) -> LintError {
-    let blueprint = blueprint();
+    refused_of(blueprint(), change)
+}
+
+fn refused_of(blueprint: Blueprint, change: impl FnOnce(&mut Fields)) -> LintError {
     let mut fields = Fields::of(&blueprint);
     assert!(
         check(&fields.sign(), &blueprint).is_ok(),
@@ -185,6 +188,36 @@ fn i9_no_restriction_is_dropped_and_no_extension_added() {
         let said = refused(|f| drop(f.critical.insert(foreign.to_owned(), String::new())));
         assert_eq!(said, LintError::Option(foreign.to_owned()));
     }
+}
+
+#[test]
+fn i9_a_demand_for_a_security_key_is_neither_dropped_nor_put_on_a_plain_key() {
+    let blueprint = || {
+        let subject = subject(&security_key());
+        Blueprint::of(&security_key_order(), serial(), &subject).unwrap()
+    };
+    assert_eq!(
+        refused_of(blueprint(), |f| f.critical.clear()),
+        LintError::Differs("critical options")
+    );
+    assert_eq!(
+        refused_of(blueprint(), |f| drop(
+            f.critical
+                .insert("verify-required".to_owned(), "x".to_owned())
+        )),
+        LintError::Differs("critical options")
+    );
+    assert_eq!(
+        refused_of(blueprint(), |f| f.key = public(5).key_data().clone()),
+        LintError::PlainKey
+    );
+    assert_eq!(
+        refused(|f| drop(
+            f.critical
+                .insert("verify-required".to_owned(), String::new())
+        )),
+        LintError::PlainKey
+    );
 }
 
 #[test]

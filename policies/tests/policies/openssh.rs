@@ -8,7 +8,10 @@ use std::{
 
 use policies::{Blueprint, Conditions, Extension, KeyDemand, NONCE_BYTES, Serial};
 
-use crate::{build::*, profile::subject};
+use crate::{
+    build::*,
+    profile::{security_key, security_key_order, subject},
+};
 
 /// What `ssh-keygen -L` prints, in UTC.
 fn ssh_keygen_lists(certificate: &str) -> String {
@@ -61,7 +64,7 @@ fn i4_openssh_reads_what_was_decided() {
         });
     let order = orders(&draft.index(), &request("alice")).remove(0);
     let serial = Serial::from_parts(0x7fff_ffff, u32::MAX).unwrap();
-    let blueprint = Blueprint::of(&order, serial, &subject(&public(5)));
+    let blueprint = Blueprint::of(&order, serial, &subject(&public(5))).unwrap();
     let certificate = blueprint.build([0; NONCE_BYTES]).sign(&key(1)).unwrap();
     let listed = ssh_keygen_lists(&certificate.to_openssh().unwrap());
     let lines: Vec<&str> = listed.lines().map(str::trim).collect();
@@ -91,6 +94,35 @@ fn i4_openssh_reads_what_was_decided() {
     );
     assert!(
         listed.contains("ssh-ed25519-cert-v01@openssh.com user certificate"),
+        "{listed}"
+    );
+}
+
+#[test]
+fn i4_openssh_reads_the_demand_for_a_security_key_as_a_flag() {
+    let serial = Serial::from_parts(1, 1).unwrap();
+    let blueprint =
+        Blueprint::of(&security_key_order(), serial, &subject(&security_key())).unwrap();
+    let certificate = blueprint.build([0; NONCE_BYTES]).sign(&key(1)).unwrap();
+    let listed = ssh_keygen_lists(&certificate.to_openssh().unwrap());
+    let lines: Vec<&str> = listed.lines().map(str::trim).collect();
+    let options = lines
+        .iter()
+        .skip_while(|line| **line != "Critical Options:")
+        .copied();
+    // A value would be printed behind it.
+    assert_eq!(
+        options.collect::<Vec<_>>(),
+        [
+            "Critical Options:",
+            "verify-required",
+            "Extensions:",
+            "permit-pty"
+        ],
+        "{listed}"
+    );
+    assert!(
+        listed.contains("sk-ssh-ed25519-cert-v01@openssh.com user certificate"),
         "{listed}"
     );
 }

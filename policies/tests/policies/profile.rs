@@ -34,6 +34,26 @@ pub fn order() -> Order {
     orders(&draft.index(), &request("alice")).remove(0)
 }
 
+/// An order that demands a security key.
+pub fn security_key_order() -> Order {
+    let draft = Draft::default()
+        .employee("alice")
+        .pool("vault", &[])
+        .grant(changed(grant("alice", "self", "vault"), |g| {
+            g.conditions.key = KeyDemand::SecurityKey;
+        }));
+    let request = policies::Request {
+        key: policies::KeyKind::SecurityKey,
+        ..request("alice")
+    };
+    orders(&draft.index(), &request).remove(0)
+}
+
+/// A FIDO key.
+pub fn security_key() -> PublicKey {
+    crate::keys::blob(&[b"sk-ssh-ed25519@openssh.com", &[3; 32], b"ssh:"])
+}
+
 pub fn subject(key: &PublicKey) -> Subject {
     acceptable_subject(key, [public(CA).key_data()]).unwrap()
 }
@@ -43,7 +63,7 @@ pub fn serial() -> Serial {
 }
 
 pub fn blueprint() -> Blueprint {
-    Blueprint::of(&order(), serial(), &subject(&public(5)))
+    Blueprint::of(&order(), serial(), &subject(&public(5))).unwrap()
 }
 
 pub fn signed(blueprint: &Blueprint) -> String {
