@@ -34,6 +34,7 @@ pub fn check(policy: &Policy) -> Vec<Problem> {
     }
     let index = Index::new(policy);
     overlap::sudo(&index, &mut problems);
+    overlap::recording(policy, &mut problems);
     crowded(&index, &mut problems);
     problems
 }

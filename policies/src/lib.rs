@@ -23,7 +23,7 @@ pub use check::{Place, Problem, Severity, check};
 pub use decide::{BACKDATE_SECS, Decision, DenyReason, Narrow, Order, Request, decide};
 pub use hours::{Hours, HoursError};
 pub use index::Index;
-pub use loss::lost_principals;
+pub use loss::{Held, beyond_policy, lost_principals};
 pub use machines::{MachineAccount, Reach, accounts_on, reach};
 pub use model::*;
 pub use names::*;

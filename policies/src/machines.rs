@@ -79,7 +79,8 @@ impl Claim<'_> {
     /// Whether the grants' sudo rights can stand side by side on one account.
     ///
     /// sudo belongs to the account, whichever certificate opened it. So rights that differ are added up only where that gives nobody
-    /// more than they were granted: on somebody's own account, through different pools, under the same conditions (P8).
+    /// more than they were granted: on somebody's own account, through different pools, under the same conditions and in the same
+    /// hours (P8).
     pub(crate) fn agrees(&self) -> bool {
         let Some((first, rest)) = self.grants.split_first() else {
             return true;
@@ -92,9 +93,10 @@ impl Claim<'_> {
         }
         let mut by_pool: BTreeMap<u32, &Sudo> = BTreeMap::new();
         self.owner.is_some()
-            && rest
-                .iter()
-                .all(|grant| grant.grant.conditions == first.grant.conditions)
+            && rest.iter().all(|grant| {
+                grant.grant.conditions == first.grant.conditions
+                    && grant.grant.hours == first.grant.hours
+            })
             && self.grants.iter().all(|grant| {
                 *by_pool.entry(grant.pool).or_insert(&grant.grant.sudo) == &grant.grant.sudo
             })

@@ -2,11 +2,13 @@
 
 mod text;
 
+pub(crate) use text::source_contains;
+
 use std::collections::BTreeMap;
 
 use crate::{
     AccountName, Email, Extension, Grant, GrantAccount, GrantId, Grantee, Place, Policy, PoolName,
-    Problem, Severity, Sudo,
+    Problem, Recording, Severity, Sudo,
 };
 
 /// Accounts of the CA itself and of its admins: no grant reaches them, marked or not.
@@ -245,6 +247,11 @@ pub(crate) fn grant_problems(id: GrantId, grant: &Grant, facts: &Facts) -> Vec<P
     }
     conditions(id, grant, policy.limits.ceiling_secs, &mut problems);
     sudo(id, &grant.sudo, &mut problems);
+    match grant.recording {
+        Recording::None => {}
+        // X1: what must be recorded and cannot be is refused.
+        Recording::Required => problems.push(Problem::NoRecorder { grant: id }),
+    }
     problems
 }
 

@@ -1,31 +1,101 @@
-//! Grants that disagree about sudo for one account, on a pool or where pools meet on a machine.
+//! Grants that disagree about sudo or recording for one account, on a pool or where pools meet on a machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    AccountName, GrantAccount, GrantId, Index, Problem, Sudo, index::OwnAccount, machines,
+    AccountName, GrantAccount, GrantId, Index, MachineName, Policy, PoolName, Problem, Recording,
+    index::{IndexedGrant, OwnAccount},
+    machines::{self, Claim},
 };
 
 /// A plan has no clock: grants that end by themselves are compared as long as they are written down.
 const BEFORE_EVERY_END: u64 = 0;
 
-/// Finds every (account, pool) and every (account, machine) whose grants disagree; one problem for each set of grants.
+/// Finds every (account, pool) and every (account, machine) whose grants disagree about sudo; one problem for each set of grants.
 pub(super) fn sudo(index: &Index, problems: &mut Vec<Problem>) {
+    disagreements(
+        index,
+        |grants: &[&IndexedGrant]| all_equal(grants.iter().map(|grant| &grant.grant.sudo)),
+        |claim: &Claim| claim.agrees(),
+        |disagreement| match disagreement {
+            Disagreement::OnPool(account, pool, grants) => problems.push(Problem::SudoConflict {
+                account,
+                pool,
+                grants,
+            }),
+            Disagreement::OnMachine(account, machine, grants) => {
+                problems.push(Problem::SudoOverlap {
+                    account,
+                    machine,
+                    grants,
+                });
+            }
+        },
+    );
+}
+
+/// The same for recording, which belongs to the account too.
+pub(super) fn recording(policy: &Policy, problems: &mut Vec<Problem>) {
+    let required = |id: GrantId| policy.grants[&id].recording == Recording::Required;
+    if !policy.grants.keys().any(|&id| required(id)) {
+        return;
+    }
+    // The index leaves out what cannot be recorded. Here these grants are looked at as if they could be.
+    let mut recordable = policy.clone();
+    for grant in recordable.grants.values_mut() {
+        grant.recording = Recording::None;
+    }
+    let agree = |grants: &[&IndexedGrant]| all_equal(grants.iter().map(|grant| required(grant.id)));
+    disagreements(
+        &Index::new(&recordable),
+        agree,
+        |claim: &Claim| agree(&claim.grants),
+        |disagreement| match disagreement {
+            Disagreement::OnPool(account, pool, grants) => {
+                problems.push(Problem::RecordingConflict {
+                    account,
+                    pool,
+                    grants,
+                });
+            }
+            Disagreement::OnMachine(account, machine, grants) => {
+                problems.push(Problem::RecordingOverlap {
+                    account,
+                    machine,
+                    grants,
+                });
+            }
+        },
+    );
+}
+
+/// Where grants on one account disagree.
+enum Disagreement {
+    OnPool(AccountName, PoolName, Vec<GrantId>),
+    OnMachine(AccountName, MachineName, Vec<GrantId>),
+}
+
+fn disagreements(
+    index: &Index,
+    agree_on_pool: impl Fn(&[&IndexedGrant]) -> bool,
+    agree_on_machine: impl Fn(&Claim) -> bool,
+    mut tell: impl FnMut(Disagreement),
+) {
+    let ids = |grants: &[&IndexedGrant]| {
+        let mut ids: Vec<GrantId> = grants.iter().map(|grant| grant.id).collect();
+        ids.sort_unstable();
+        ids
+    };
     let mut told: BTreeSet<(AccountName, Vec<GrantId>)> = BTreeSet::new();
     for pool in 0..crate::graph::number(index.pool_count()) {
         for (account, grants) in claims_on(index, pool) {
-            let mut sudo = grants.iter().map(|(_, sudo)| sudo);
-            let first = sudo.next();
-            if sudo.all(|other| Some(other) == first) {
+            if agree_on_pool(&grants) {
                 continue;
             }
-            let grants: Vec<GrantId> = grants.into_iter().map(|(id, _)| id).collect();
+            let grants = ids(&grants);
             told.insert((account.clone(), grants.clone()));
-            problems.push(Problem::SudoConflict {
-                account: account.clone(),
-                pool: index.pool(pool).clone(),
-                grants,
-            });
+            let pool = index.pool(pool).clone();
+            tell(Disagreement::OnPool(account.clone(), pool, grants));
         }
     }
     // Many machines are in the same pools: each combination is looked at once, and named by its first machine.
@@ -35,33 +105,36 @@ pub(super) fn sudo(index: &Index, problems: &mut Vec<Problem>) {
             continue;
         }
         for (account, claim) in machines::claims_in(index, pools, BEFORE_EVERY_END) {
-            let mut grants: Vec<GrantId> = claim.grants.iter().map(|grant| grant.id).collect();
-            grants.sort_unstable();
-            if !claim.agrees() && told.insert((account.clone(), grants.clone())) {
-                problems.push(Problem::SudoOverlap {
-                    account: account.clone(),
-                    machine: machine.clone(),
-                    grants,
-                });
+            if agree_on_machine(&claim) {
+                continue;
+            }
+            let grants = ids(&claim.grants);
+            if told.insert((account.clone(), grants.clone())) {
+                let machine = machine.clone();
+                tell(Disagreement::OnMachine(account.clone(), machine, grants));
             }
         }
     }
 }
 
-/// For each account on `pool` itself the grants that give it, with their sudo.
-fn claims_on(index: &Index, pool: u32) -> BTreeMap<&AccountName, Vec<(GrantId, &Sudo)>> {
-    let mut claims: BTreeMap<&AccountName, Vec<(GrantId, &Sudo)>> = BTreeMap::new();
+fn all_equal<T: PartialEq>(mut values: impl Iterator<Item = T>) -> bool {
+    let first = values.next();
+    values.all(|value| Some(value) == first)
+}
+
+/// For each account on `pool` itself the grants that give it.
+fn claims_on(index: &Index, pool: u32) -> BTreeMap<&AccountName, Vec<&IndexedGrant>> {
+    let mut claims: BTreeMap<&AccountName, Vec<&IndexedGrant>> = BTreeMap::new();
     for grant in index.grants_on(pool) {
-        let entry = (grant.id, &grant.grant.sudo);
         match &grant.grant.account {
-            GrantAccount::Shared(account) => claims.entry(account).or_default().push(entry),
+            GrantAccount::Shared(account) => claims.entry(account).or_default().push(grant),
             GrantAccount::Own => {
                 for person in index.people_of(grant) {
                     if person.own_account == OwnAccount::Sound {
                         claims
                             .entry(&person.employee.account)
                             .or_default()
-                            .push(entry);
+                            .push(grant);
                     }
                 }
             }

@@ -126,7 +126,7 @@ pub enum Problem {
         grants: Vec<GrantId>,
     },
     #[error(
-        "grants {} disagree about sudo for {account} on machine {machine}, where their pools meet: sudo belongs to the account, so that each would get the other's; make them say the same, or use another account",
+        "grants {} disagree about sudo for {account} on machine {machine}, where their pools meet: sudo belongs to the account, so that each would get the other's, under its own conditions and in its own hours; make them say the same, or use another account",
         list(grants)
     )]
     SudoOverlap {
@@ -134,6 +134,28 @@ pub enum Problem {
         machine: MachineName,
         grants: Vec<GrantId>,
     },
+    #[error(
+        "grants {} disagree about recording of {account} on pool {pool}; make them say the same",
+        list(grants)
+    )]
+    RecordingConflict {
+        account: AccountName,
+        pool: PoolName,
+        grants: Vec<GrantId>,
+    },
+    #[error(
+        "grants {} disagree about recording of {account} on machine {machine}, where their pools meet: nobody could say whether a session there is recorded; make them say the same, or use another account",
+        list(grants)
+    )]
+    RecordingOverlap {
+        account: AccountName,
+        machine: MachineName,
+        grants: Vec<GrantId>,
+    },
+    #[error(
+        "grant {grant} wants sessions recorded, and this CA has no recorder yet; drop the demand, or wait with the grant"
+    )]
+    NoRecorder { grant: GrantId },
     #[error("grant {grant} has the source {source_network:?}: {rule}")]
     BadSource {
         grant: GrantId,
@@ -197,6 +219,9 @@ impl Problem {
             | Self::SharedIsOwn { .. }
             | Self::SudoConflict { .. }
             | Self::SudoOverlap { .. }
+            | Self::RecordingConflict { .. }
+            | Self::RecordingOverlap { .. }
+            | Self::NoRecorder { .. }
             | Self::BadSource { .. }
             | Self::BadForcedCommand { .. }
             | Self::BadSudoCommand { .. }

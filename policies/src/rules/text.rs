@@ -51,6 +51,40 @@ pub(crate) fn source(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Whether every address of the network `narrow` is in the network `wide`; both passed [`source`].
+pub(crate) fn source_contains(wide: &str, narrow: &str) -> bool {
+    let (Some((wide, wide_length)), Some((narrow, narrow_length))) =
+        (network(wide), network(narrow))
+    else {
+        return false;
+    };
+    let head = |bits: u128| {
+        bits.checked_shr(128 - wide_length.min(128))
+            .unwrap_or_default()
+    };
+    match (wide, narrow) {
+        (IpAddr::V4(wide), IpAddr::V4(narrow)) => {
+            let high = |address: std::net::Ipv4Addr| u128::from(address.to_bits()) << 96;
+            wide_length <= narrow_length && head(high(wide)) == head(high(narrow))
+        }
+        (IpAddr::V6(wide), IpAddr::V6(narrow)) => {
+            wide_length <= narrow_length && head(wide.to_bits()) == head(narrow.to_bits())
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}
+
+fn network(text: &str) -> Option<(IpAddr, u32)> {
+    let (address, length) = text.split_once('/').unzip();
+    let address: IpAddr = address.unwrap_or(text).parse().ok()?;
+    let width = match address {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    };
+    let length = length.map_or(Some(width), |length| length.parse().ok())?;
+    (length <= width).then_some((address, length))
+}
+
 /// Whether `text` may stand in a certificate as `force-command`.
 ///
 /// # Errors
@@ -147,6 +181,37 @@ mod tests {
             "10.0.0.0/8,11.0.0.0/8",
         ] {
             assert!(source(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn networks_in_networks() {
+        for (wide, narrow) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("10.0.0.0/8", "10.255.0.0/16"),
+            ("10.0.0.0/8", "10.1.2.3"),
+            ("0.0.0.0/0", "192.0.2.7/32"),
+            ("192.0.2.7", "192.0.2.7/32"),
+            ("192.0.2.7/32", "192.0.2.7"),
+            ("::/0", "2001:db8::/32"),
+            ("2001:db8::/32", "2001:db8:7::1"),
+            ("::1", "::1/128"),
+        ] {
+            assert!(source_contains(wide, narrow), "{wide} {narrow}");
+        }
+        for (wide, narrow) in [
+            ("10.0.0.0/16", "10.0.0.0/8"),
+            ("10.0.0.0/8", "11.0.0.0/8"),
+            ("10.0.0.0/9", "10.128.0.0/9"),
+            ("192.0.2.7", "192.0.2.6"),
+            ("0.0.0.0/0", "::/0"),
+            ("::/0", "0.0.0.0/0"),
+            ("2001:db8::/32", "2001:db9::/32"),
+            ("2001:db8::1", "2001:db8::/64"),
+            ("x", "x"),
+            ("10.0.0.0/99", "10.0.0.0/99"),
+        ] {
+            assert!(!source_contains(wide, narrow), "{wide} {narrow}");
         }
     }
 

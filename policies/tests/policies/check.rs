@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use policies::{Employee, Extension, Policy, Problem, Severity, Status, Sudo, check};
+use policies::{
+    Employee, Extension, KeyDemand, Policy, Problem, Recording, Severity, Status, Sudo, check,
+};
 
 use crate::build::*;
 
@@ -198,6 +200,96 @@ fn p8_grants_that_disagree_about_sudo() {
         "her own account, other pools, equal conditions"
     );
     assert!(own(Some(3600))[0].contains("disagree about sudo for alice on machine m"));
+}
+
+#[test]
+fn p8_sudo_adds_up_only_in_the_same_hours_and_for_the_same_key() {
+    let own = |change: fn(&mut policies::Grant)| {
+        sentences(|policy| {
+            *policy = Draft(std::mem::take(policy))
+                .grant(changed(grant("alice", "self", "all"), |g| {
+                    g.sudo = Sudo::All;
+                    change(g);
+                }))
+                .0;
+        })
+    };
+    assert_eq!(own(|_| {}), [""; 0]);
+    let differ: [fn(&mut policies::Grant); 2] = [
+        |g| g.hours = Some("Mon-Fri 08:00-18:00".parse().unwrap()),
+        |g| g.conditions.key = KeyDemand::SecurityKey,
+    ];
+    for change in differ {
+        let said = own(change);
+        assert_eq!(said.len(), 1);
+        assert!(
+            said[0].starts_with("grants 1 and 3 disagree about sudo for alice on machine m,"),
+            "{said:?}"
+        );
+    }
+    // Where the rights are the same there is nothing to add up.
+    assert_eq!(
+        own(|g| {
+            g.sudo = Sudo::None;
+            g.hours = Some("Mon-Fri 08:00-18:00".parse().unwrap());
+        }),
+        [""; 0]
+    );
+}
+
+#[test]
+fn x1_recording_that_nobody_can_do_is_refused_and_gives_nothing() {
+    let said = on_first_grant(|g| g.recording = Recording::Required);
+    assert_eq!(
+        said,
+        [
+            "grant 1 wants sessions recorded, and this CA has no recorder yet; drop the demand, or wait with the grant"
+        ]
+    );
+    let draft = sound().with(|policy| {
+        policy.grants.get_mut(&1).unwrap().recording = Recording::Required;
+    });
+    let index = draft.index();
+    assert_eq!(
+        policies::decide(&index, &request("alice"), now()),
+        policies::Decision::Deny(policies::DenyReason::NoGrant)
+    );
+    let machine = "m".parse().unwrap();
+    let accounts = policies::accounts_on(&index, &machine, now());
+    assert_eq!(
+        accounts
+            .keys()
+            .map(|name| name.as_str())
+            .collect::<Vec<_>>(),
+        ["deploy"]
+    );
+}
+
+#[test]
+fn x1_recording_belongs_to_the_account() {
+    let recorded = |pool: &str, account: &str| {
+        sentences(|policy| {
+            *policy = Draft(std::mem::take(policy))
+                .grant(changed(grant("alice", account, pool), |g| {
+                    g.recording = Recording::Required;
+                }))
+                .0;
+        })
+    };
+    let on_pool = recorded("all", "deploy");
+    assert_eq!(on_pool.len(), 2, "{on_pool:?}");
+    assert!(on_pool[0].starts_with("grant 3 wants sessions recorded"));
+    assert_eq!(
+        on_pool[1],
+        "grants 2 and 3 disagree about recording of deploy on pool all; make them say the same"
+    );
+    let where_pools_meet = recorded("web", "deploy");
+    assert_eq!(where_pools_meet.len(), 2, "{where_pools_meet:?}");
+    assert!(
+        where_pools_meet[1]
+            .starts_with("grants 2 and 3 disagree about recording of deploy on machine m,")
+    );
+    assert_eq!(recorded("all", "backup-run").len(), 1);
 }
 
 #[test]

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use policies::{Extension, Policy, Role, Status, lost_principals};
+use policies::{
+    Conditions, Extension, Held, KeyDemand, Order, Policy, Role, Status, beyond_policy,
+    lost_principals,
+};
+use time::{Duration, OffsetDateTime};
 
 use crate::build::*;
 
@@ -122,4 +126,106 @@ fn p7_what_was_never_granted_is_lost_too() {
     let carried = set(&["alice@web", "alice@payroll", "root@web"]);
     let lost = lost_principals(&index, &index, &email("alice"), &carried, now());
     assert_eq!(lost, set(&["alice@payroll", "root@web"]));
+}
+
+/// What of the certificate in `order` could not be given again at `at`, once `change` was made.
+fn beyond(
+    draft: Draft,
+    order: &Order,
+    at: OffsetDateTime,
+    change: impl FnOnce(&mut Policy),
+) -> Vec<String> {
+    let held = Held {
+        principals: order.principals().as_set(),
+        conditions: order.conditions(),
+        valid_after_unix_secs: order.valid_after_unix_secs(),
+        valid_before_unix_secs: order.valid_before_unix_secs(),
+    };
+    let gone = beyond_policy(&draft.with(change).index(), &email("alice"), &held, at);
+    gone.iter().map(ToString::to_string).collect()
+}
+
+/// The same for alice's certificate of an hour ago.
+fn beyond_after_an_hour(change: impl FnOnce(&mut Policy)) -> Vec<String> {
+    let order = orders(&draft().index(), &request("alice")).remove(0);
+    beyond(draft(), &order, now() + Duration::hours(1), change)
+}
+
+fn first(policy: &mut Policy) -> &mut policies::Grant {
+    policy.grants.get_mut(&1).unwrap()
+}
+
+#[test]
+fn p7_a_live_certificate_within_the_policy_stays() {
+    assert!(beyond_after_an_hour(|_| {}).is_empty());
+    // Issued for 8 hours, 7 of which are left: all of these allow that.
+    assert!(
+        beyond_after_an_hour(|policy| first(policy).conditions.max_lifetime_secs = Some(7 * 3600))
+            .is_empty()
+    );
+    assert!(
+        beyond_after_an_hour(
+            |policy| first(policy).until_unix_secs = Some(NOW_SECS as i64 + 8 * 3600)
+        )
+        .is_empty()
+    );
+    // Sunday 01:00 to 09:00 UTC.
+    let until_nine = |policy: &mut Policy| {
+        first(policy).hours = Some("Sun 00:30-10:00 Europe/Berlin".parse().unwrap());
+    };
+    assert!(beyond_after_an_hour(until_nine).is_empty());
+    // A clock that goes back a little is no reason to revoke.
+    let order = orders(&draft().index(), &request("alice")).remove(0);
+    assert!(beyond(draft(), &order, now() - Duration::seconds(30), |_| {}).is_empty());
+}
+
+#[test]
+fn p7_a_live_certificate_that_carries_more_than_is_allowed_now_is_found() {
+    let changes: [fn(&mut Policy); 9] = [
+        |policy| drop(policy.grants.remove(&1)),
+        |policy| first(policy).conditions.max_lifetime_secs = Some(7 * 3600 - 1),
+        |policy| first(policy).until_unix_secs = Some(NOW_SECS as i64 + 8 * 3600 - 1),
+        |policy| first(policy).hours = Some("Sun 00:30-08:59 UTC".parse().unwrap()),
+        |policy| first(policy).hours = Some("Mon-Sat 00:00-24:00".parse().unwrap()),
+        |policy| first(policy).conditions.key = KeyDemand::SecurityKey,
+        |policy| first(policy).conditions.extensions.clear(),
+        |policy| first(policy).conditions.forced_command = Some("/bin/true".to_owned()),
+        |policy| first(policy).conditions.sources = BTreeSet::from(["0.0.0.0/0".to_owned()]),
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        assert_eq!(beyond_after_an_hour(change), ["alice@web"], "change {at}");
+    }
+    let admin = |policy: &mut Policy| {
+        let alice = policy.employees.get_mut(&email("alice")).unwrap();
+        alice.roles.insert(Role::Admin);
+    };
+    assert_eq!(beyond_after_an_hour(admin), ["alice@web", "deploy@db"]);
+    let ceiling = |policy: &mut Policy| policy.limits.ceiling_secs = 3600;
+    assert_eq!(beyond_after_an_hour(ceiling), ["alice@web", "deploy@db"]);
+}
+
+#[test]
+fn p7_another_network_counts_by_what_is_in_it() {
+    let from = |network: &str| {
+        draft().with(|policy| {
+            first(policy).conditions = Conditions {
+                sources: BTreeSet::from([network.to_owned()]),
+                ..Conditions::default()
+            };
+        })
+    };
+    let order = orders(&from("10.1.0.0/16").index(), &request("alice"))
+        .into_iter()
+        .find(|order| !order.conditions().sources.is_empty())
+        .unwrap();
+    let kept = |network: &str| beyond(from(network), &order, now(), |_| {}).is_empty();
+    assert!(kept("10.0.0.0/8"));
+    assert!(kept("10.1.0.0/16"));
+    assert!(kept("0.0.0.0/0"));
+    assert!(!kept("10.1.0.0/17"));
+    assert!(!kept("10.2.0.0/16"));
+    assert!(
+        beyond(draft(), &order, now(), |_| {}).is_empty(),
+        "anywhere"
+    );
 }
