@@ -156,17 +156,33 @@ impl Agent {
     /// # Errors
     /// When the agent refuses to say.
     pub fn holds(&mut self, key: &PublicKey) -> Result<bool, AgentError> {
+        let wanted = blob(key);
+        Ok(self.blobs()?.contains(&wanted))
+    }
+
+    /// The plain security keys that the agent holds.
+    ///
+    /// # Errors
+    /// When the agent refuses to say.
+    pub fn security_keys(&mut self) -> Result<Vec<PublicKey>, AgentError> {
+        let keys = self.blobs()?.into_iter().filter_map(|blob| {
+            let kind = take_string(&mut &blob[..]).ok()?;
+            // Nothing else is parsed: what is not ours to understand must not stand in the way.
+            let ours = [&b"sk-ssh-ed25519@openssh.com"[..], b"sk-ecdsa-sha2-nistp256@openssh.com"];
+            ours.contains(&kind).then(|| PublicKey::from_bytes(&blob).ok())?
+        });
+        Ok(keys.collect())
+    }
+
+    fn blobs(&mut self) -> Result<Vec<Vec<u8>>, AgentError> {
         let answer = self.ask(&Message::new(REQUEST_IDENTITIES))?;
         let mut rest = expect(&answer, IDENTITIES_ANSWER, "list its keys")?;
-        let wanted = blob(key);
+        let mut blobs = Vec::new();
         for _ in 0..take_u32(&mut rest)? {
-            let found = take_string(&mut rest)?;
+            blobs.push(take_string(&mut rest)?.to_owned());
             take_string(&mut rest)?;
-            if found == wanted {
-                return Ok(true);
-            }
         }
-        Ok(false)
+        Ok(blobs)
     }
 
     /// Signs with a key that the agent holds.
@@ -174,13 +190,22 @@ impl Agent {
     /// # Errors
     /// When the agent refuses, or no longer has the key.
     pub fn sign(&mut self, key: &PublicKey, data: &[u8]) -> Result<Signature, AgentError> {
+        let signature = self.sign_blob(key, data)?;
+        Signature::try_from(&signature[..]).map_err(|_| AgentError::Foreign)
+    }
+
+    /// The same, as the agent wrote it.
+    ///
+    /// # Errors
+    /// When the agent refuses, or no longer has the key.
+    pub fn sign_blob(&mut self, key: &PublicKey, data: &[u8]) -> Result<Vec<u8>, AgentError> {
         let mut message = Message::new(SIGN_REQUEST);
         message.string(&blob(key));
         message.string(data);
         message.0.extend(0_u32.to_be_bytes());
         let answer = self.ask(&message)?;
         let mut rest = expect(&answer, SIGN_RESPONSE, "sign with the key")?;
-        Signature::try_from(take_string(&mut rest)?).map_err(|_| AgentError::Foreign)
+        Ok(take_string(&mut rest)?.to_owned())
     }
 
     fn done(&mut self, message: &Message, what: &'static str) -> Result<(), AgentError> {

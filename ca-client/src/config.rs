@@ -8,6 +8,7 @@ use crate::{
     api::Client,
     atomic,
     places::Places,
+    security_key::SecurityKey,
     trust::{Pinned, PinnedError},
     url::ServerUrl,
 };
@@ -34,6 +35,9 @@ pub struct Settings {
     /// The email of the last login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// The security key of the last login, if that was with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_key: Option<SecurityKey>,
 }
 
 /// Why there is no configuration to work with.

@@ -15,7 +15,7 @@ use crate::{
     directory::{Reach, public_keys},
     due::{self, Due, now_unix},
     install::{self, InstallError},
-    key::{self, FreshKey, KeyPlace, ProofError},
+    key::{self, KeyPlace, LoginKey, ProofError},
     places::Places,
     session::{Session, SessionError},
 };
@@ -158,7 +158,7 @@ impl Lock {
     }
 }
 
-/// Opens a day session: makes a key, proves it, checks what comes back, and installs it.
+/// Opens a day session: proves the key, checks what comes back, and installs it.
 ///
 /// # Errors
 /// When any of that fails; what was installed before is then still there.
@@ -166,21 +166,21 @@ pub async fn login(
     places: &Places,
     config: &mut Config,
     client: &Client,
+    key: &LoginKey,
     who: Credentials,
     narrow: Narrow,
 ) -> Result<Day, LoginError> {
     let old = Session::load(places).ok();
-    let fresh = FreshKey::make();
-    let blob = key::blob_text(fresh.public());
+    let blob = key::blob_text(key.public());
     let nonce = client.nonce().await?.nonce;
     let message = proof::login_message(&config.settings.ca_id, &nonce, who.email.as_str(), &blob);
     let request = LoginRequest {
         email: who.email.to_string(),
         password: who.password,
         totp: who.totp,
-        public_key: key::bare(fresh.public()),
+        public_key: key::bare(key.public()),
         nonce,
-        proof: fresh.prove(proof::LOGIN_NAMESPACE, &message)?,
+        proof: key.prove(proof::LOGIN_NAMESPACE, &message)?,
         narrow: narrow.clone(),
         device: atomic::read(&places.device())
             .ok()
@@ -195,7 +195,7 @@ pub async fn login(
         .ok_or(ReplyError::Incomplete("session"))?;
     let checked = check_all(
         &issued,
-        fresh.public(),
+        key.public(),
         &config.settings.user_cas,
         grant.ends_unix,
     )?;
@@ -210,13 +210,21 @@ pub async fn login(
 
     let _lock = Lock::wait(places)?;
     let lifetime = u32::try_from((grant.ends_unix - issued.now_unix).max(1)).unwrap_or(u32::MAX);
-    let in_agent = Agent::of_user()
-        .and_then(|mut agent| fresh.into_agent(&mut agent, AGENT_COMMENT, lifetime));
-    let (key_place, no_agent) = match in_agent {
-        Ok(()) => (KeyPlace::Agent, None),
-        Err(error) => {
-            fresh.into_file(places).map_err(LoginError::KeyFile)?;
-            (KeyPlace::File, Some(error))
+    let (key_place, no_agent) = match key {
+        LoginKey::Security(key) => {
+            let handle = key.handle.clone();
+            (KeyPlace::SecurityKey { handle }, None)
+        }
+        LoginKey::Fresh(fresh) => {
+            let in_agent = Agent::of_user()
+                .and_then(|mut agent| fresh.into_agent(&mut agent, AGENT_COMMENT, lifetime));
+            match in_agent {
+                Ok(()) => (KeyPlace::Agent, None),
+                Err(error) => {
+                    fresh.into_file(places).map_err(LoginError::KeyFile)?;
+                    (KeyPlace::File, Some(error))
+                }
+            }
         }
     };
     let session = Session {
@@ -224,7 +232,7 @@ pub async fn login(
         id: grant.id.clone(),
         secret: grant.secret.clone(),
         ends_unix: grant.ends_unix,
-        public_key: fresh.public().clone(),
+        public_key: key.public().clone(),
         key_place,
         directory_tag: issued.directory_tag.clone(),
         narrow,
@@ -233,9 +241,16 @@ pub async fn login(
             .iter()
             .map(|certificate| certificate.facts.clone())
             .collect(),
+        needs_security_key: issued.needs_security_key,
     };
     install::certificates(places, &checked)?;
-    install::ssh_files(places, &reach, checked.len(), fresh.public(), key_place)?;
+    install::ssh_files(
+        places,
+        &reach,
+        checked.len(),
+        key.public(),
+        &session.key_place,
+    )?;
     install::store_directory(places, directory)?;
     session.save(places)?;
     Due::of(&session, now_unix())
@@ -249,6 +264,10 @@ pub async fn login(
         atomic::OWNER_ONLY,
     );
     config.settings.email = Some(session.email.clone());
+    config.settings.security_key = match key {
+        LoginKey::Security(key) => Some(key.clone()),
+        LoginKey::Fresh(_) => None,
+    };
     learn_user_cas(config, &reach, &checked);
     config.settings.save(places)?;
     // Yesterday's key opens nothing any more; it would only crowd the agent.
@@ -295,8 +314,9 @@ pub async fn renew(
         .iter()
         .map(|certificate| certificate.facts.clone())
         .collect();
+    session.needs_security_key = issued.needs_security_key;
     install::certificates(places, &checked)?;
-    install::ssh_files(places, &reach, checked.len(), &key, session.key_place)?;
+    install::ssh_files(places, &reach, checked.len(), &key, &session.key_place)?;
     if let Some(directory) = &issued.directory {
         install::store_directory(places, directory)?;
     }
@@ -327,7 +347,7 @@ async fn ask(
     let message = proof::renew_message(&config.settings.ca_id, &nonce, &session.id, &blob);
     let proof = key::prove(
         places,
-        session.key_place,
+        &session.key_place,
         &session.public_key,
         proof::RENEW_NAMESPACE,
         &message,

@@ -50,8 +50,19 @@ pub struct Due {
     pub expires: i64,
     /// When the session ends.
     pub session_ends: i64,
-    /// The agent that was seen to hold the key ([`agent::stamp`]); `None` where a file holds it.
-    pub agent: Option<String>,
+    /// What a renewal needs beside the CA.
+    pub key: Needs,
+}
+
+/// What holds the session's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Needs {
+    /// The agent that was seen to hold it ([`agent::stamp`]).
+    Agent(String),
+    /// A file.
+    File,
+    /// A security key: it signs nothing without a person.
+    Touch,
 }
 
 /// What ssh has to wait for.
@@ -106,13 +117,14 @@ impl Due {
             renew_at: renew_at - ahead,
             expires: session.last_expiry_unix() - ahead,
             session_ends: session.ends_unix - ahead,
-            agent: match session.key_place {
-                KeyPlace::Agent => Some(
+            key: match session.key_place {
+                KeyPlace::Agent => Needs::Agent(
                     agent::socket()
                         .and_then(|path| agent::stamp(&path))
                         .unwrap_or_default(),
                 ),
-                KeyPlace::File => None,
+                KeyPlace::File => Needs::File,
+                KeyPlace::SecurityKey { .. } => Needs::Touch,
             },
         }
     }
@@ -127,16 +139,17 @@ impl Due {
         let mut number = || words.next()?.parse().ok();
         let (written, renew_at, expires, session_ends) =
             (number()?, number()?, number()?, number()?);
-        let agent = match words.next()? {
-            "file" => None,
-            stamp => Some(stamp.strip_prefix("agent=")?.to_owned()),
+        let key = match words.next()? {
+            "file" => Needs::File,
+            "touch" => Needs::Touch,
+            stamp => Needs::Agent(stamp.strip_prefix("agent=")?.to_owned()),
         };
         Some(Self {
             written,
             renew_at,
             expires,
             session_ends,
-            agent,
+            key,
         })
     }
 
@@ -148,12 +161,14 @@ impl Due {
             renew_at,
             expires,
             session_ends,
-            agent,
+            key,
         } = self;
-        let agent = agent
-            .as_ref()
-            .map_or_else(|| "file".to_owned(), |stamp| format!("agent={stamp}"));
-        format!("1 {written} {renew_at} {expires} {session_ends} {agent}\n")
+        let key = match key {
+            Needs::Agent(stamp) => format!("agent={stamp}"),
+            Needs::File => "file".to_owned(),
+            Needs::Touch => "touch".to_owned(),
+        };
+        format!("1 {written} {renew_at} {expires} {session_ends} {key}\n")
     }
 
     /// Decides.
@@ -178,7 +193,9 @@ impl Due {
     /// Does the agent that this shell reaches look like the one that was seen to hold the key?
     #[must_use]
     pub fn agent_as_seen(&self) -> bool {
-        let Some(seen) = &self.agent else { return true };
+        let Needs::Agent(seen) = &self.key else {
+            return true;
+        };
         agent::socket()
             .and_then(|path| agent::stamp(&path))
             .is_some_and(|stamp| stamp == *seen)
@@ -278,7 +295,7 @@ mod tests {
             renew_at: 4_000,
             expires: 5_000,
             session_ends: 9_000,
-            agent: None,
+            key: Needs::File,
         };
         assert_eq!(Due::parse(&due.render()), Some(due.clone()));
         assert_eq!(due.judge(3_999, 0), Verdict::NotDue);

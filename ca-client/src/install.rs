@@ -92,14 +92,20 @@ pub fn ssh_files(
     reach: &Reach,
     certificate_count: usize,
     public_key: &ssh_key::PublicKey,
-    place: KeyPlace,
+    place: &KeyPlace,
 ) -> Result<(), InstallError> {
     let files = Files {
         program: program().map_err(InstallError::Program)?,
-        identity: places.state(match place {
-            KeyPlace::Agent => key::PUBLIC_FILE,
-            KeyPlace::File => key::PRIVATE_FILE,
-        }),
+        identity: match place {
+            KeyPlace::Agent | KeyPlace::SecurityKey { handle: None } => {
+                places.state(key::PUBLIC_FILE)
+            }
+            KeyPlace::File => places.state(key::PRIVATE_FILE),
+            // The handle stays where its owner has it.
+            KeyPlace::SecurityKey {
+                handle: Some(handle),
+            } => handle.clone(),
+        },
         certificates: (0..certificate_count)
             .map(|position| places.certificate(position))
             .collect(),
@@ -119,7 +125,7 @@ pub fn ssh_files(
         }
         atomic::remove(&path).map_err(at(&path))?;
     }
-    if place == KeyPlace::Agent {
+    if *place != KeyPlace::File {
         let path = places.state(key::PRIVATE_FILE);
         atomic::remove(&path).map_err(at(&path))?;
     }

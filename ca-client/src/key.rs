@@ -1,6 +1,7 @@
-//! The key of the day: made here (C1), kept in the agent or in a 0600 file, and proven to the CA without leaving.
+//! The key of the day: made here (C1) and kept in the agent or in a 0600 file, or a security key that its owner has; and
+//! proven to the CA without leaving.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use ssh_key::{
     Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig, private::KeypairData,
@@ -11,6 +12,7 @@ use crate::{
     agent::{Agent, AgentError},
     atomic,
     places::Places,
+    security_key::{self, SecurityKey, SignError},
 };
 
 /// Name of the private key's file, where one is needed.
@@ -20,13 +22,18 @@ pub const PRIVATE_FILE: &str = "id";
 pub const PUBLIC_FILE: &str = "id.pub";
 
 /// Where the private key is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyPlace {
     /// In the ssh-agent only.
     Agent,
     /// In `~/.ssh/ca/id`, 0600.
     File,
+    /// In a security key, which its owner keeps.
+    SecurityKey {
+        /// The file with its handle; without one, only the agent can ask it.
+        handle: Option<PathBuf>,
+    },
 }
 
 /// Why there is no signature by the session's key.
@@ -41,6 +48,48 @@ pub enum ProofError {
     /// The file holds no key.
     #[error("~/.ssh/ca/{PRIVATE_FILE} or the signature is damaged: {0}")]
     Key(#[from] ssh_key::Error),
+    /// The security key did not sign.
+    #[error(transparent)]
+    SecurityKey(#[from] SignError),
+}
+
+/// The key that a day begins with.
+#[derive(Debug)]
+pub enum LoginKey {
+    /// One that is made for the day.
+    Fresh(FreshKey),
+    /// One that its owner has.
+    Security(SecurityKey),
+}
+
+impl LoginKey {
+    /// Its public half.
+    #[must_use]
+    pub fn public(&self) -> &PublicKey {
+        match self {
+            Self::Fresh(key) => key.public(),
+            Self::Security(key) => &key.public_key,
+        }
+    }
+
+    /// An SSHSIG (PEM) over `message`; a security key waits for its owner.
+    ///
+    /// # Errors
+    /// When the security key does not sign.
+    pub fn prove(&self, namespace: &str, message: &[u8]) -> Result<String, ProofError> {
+        match self {
+            Self::Fresh(key) => key.prove(namespace, message),
+            Self::Security(key) => {
+                let handle = key.handle.as_deref();
+                Ok(security_key::prove(
+                    &key.public_key,
+                    handle,
+                    namespace,
+                    message,
+                )?)
+            }
+        }
+    }
 }
 
 /// A key that was just made and is nowhere but in memory.
@@ -110,10 +159,10 @@ impl FreshKey {
 /// An SSHSIG (PEM) over `message` by the session's key, wherever it is.
 ///
 /// # Errors
-/// When the agent or the file no longer has it.
+/// When the agent or the file no longer has it, or the security key does not sign.
 pub fn prove(
     places: &Places,
-    place: KeyPlace,
+    place: &KeyPlace,
     key: &PublicKey,
     namespace: &str,
     message: &[u8],
@@ -134,6 +183,14 @@ pub fn prove(
                 .map(zeroize::Zeroizing::new)
                 .map_err(ProofError::File)?;
             PrivateKey::from_openssh(&*pem)?.sign(namespace, HashAlg::Sha512, message)?
+        }
+        KeyPlace::SecurityKey { handle } => {
+            return Ok(security_key::prove(
+                key,
+                handle.as_deref(),
+                namespace,
+                message,
+            )?);
         }
     };
     Ok(signature.to_pem(LineEnding::LF)?)

@@ -17,7 +17,7 @@ use crate::{
 pub struct Files {
     /// `ca-client` itself, for `Match exec`.
     pub program: PathBuf,
-    /// `id.pub` where the agent has the key, `id` where a file has it.
+    /// `id.pub` where the agent has the key, `id` where a file has it, a security key's handle where that lies.
     pub identity: PathBuf,
     /// The certificates, by position.
     pub certificates: Vec<PathBuf>,

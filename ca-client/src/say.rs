@@ -6,7 +6,10 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use time::{OffsetDateTime, macros::format_description};
+use jiff::{
+    Timestamp,
+    tz::{Offset, TimeZone},
+};
 
 /// What colour means here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,32 +70,38 @@ pub fn duration(secs: i64) -> String {
     }
 }
 
-/// `17:42 UTC (in 7 h 59 min)`, with the date where it is another day.
+/// `17:42 (in 7 h 59 min)` by this computer's time zone, with the date where it is another day; `17:42 UTC (…)` where the
+/// zone is that, or unknown.
 #[must_use]
 pub fn when(at_unix: i64, now_unix: i64) -> String {
+    when_in(
+        &TimeZone::try_system().unwrap_or(TimeZone::UTC),
+        at_unix,
+        now_unix,
+    )
+}
+
+fn when_in(zone: &TimeZone, at_unix: i64, now_unix: i64) -> String {
     let distance = if at_unix >= now_unix {
         format!("in {}", duration(at_unix - now_unix))
     } else {
         format!("{} ago", duration(now_unix - at_unix))
     };
-    let clock = OffsetDateTime::from_unix_timestamp(at_unix)
-        .ok()
-        .and_then(|at| {
-            let same_day = OffsetDateTime::from_unix_timestamp(now_unix)
-                .is_ok_and(|now| now.date() == at.date());
-            if same_day {
-                at.format(format_description!("[hour]:[minute] UTC")).ok()
-            } else {
-                at.format(format_description!(
-                    "[year]-[month]-[day] [hour]:[minute] UTC"
-                ))
-                .ok()
-            }
-        });
-    match clock {
-        Some(clock) => format!("{clock} ({distance})"),
-        None => distance,
+    let local = |unix| Some(Timestamp::from_second(unix).ok()?.to_zoned(zone.clone()));
+    let Some(at) = local(at_unix) else {
+        return distance;
+    };
+    let mut clock = if local(now_unix).is_some_and(|now| now.date() == at.date()) {
+        at.strftime("%H:%M").to_string()
+    } else {
+        at.strftime("%Y-%m-%d %H:%M").to_string()
+    };
+    if zone.iana_name().is_none_or(|name| matches!(name, "UTC" | "Etc/UTC" | "Etc/Unknown"))
+        && at.offset() == Offset::UTC
+    {
+        clock.push_str(" UTC");
     }
+    format!("{clock} ({distance})")
 }
 
 /// Rows as aligned columns, each line indented by two; the last column is not padded.
@@ -126,6 +135,7 @@ mod tests {
 
     #[test]
     fn times_as_people_read_them() {
+        let when = |at, now| when_in(&TimeZone::UTC, at, now);
         assert_eq!(
             when(1_800_000_000 + 28_740, 1_800_000_000),
             "15:59 UTC (in 7 h 59 min)"
@@ -137,6 +147,20 @@ mod tests {
         assert_eq!(
             when(1_800_086_400, 1_800_000_000),
             "2027-01-16 08:00 UTC (in 24 h 0 min)"
+        );
+        // Another day begins at another time there, and summer is an hour ahead of winter.
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        assert_eq!(
+            when_in(&berlin, 1_800_000_000 + 28_740, 1_800_000_000),
+            "16:59 (in 7 h 59 min)"
+        );
+        assert_eq!(
+            when_in(&berlin, 1_800_000_000 + 55_000, 1_800_000_000),
+            "2027-01-16 00:16 (in 15 h 16 min)"
+        );
+        assert_eq!(
+            when_in(&berlin, 1_815_000_000, 1_815_000_000),
+            "00:40 (in 0 s)"
         );
     }
 

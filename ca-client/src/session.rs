@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use ssh_key::PublicKey;
 use zeroize::Zeroizing;
 
-use crate::{atomic, key::KeyPlace, places::Places};
+use crate::{atomic, key::KeyPlace, places::Places, security_key};
 
 /// Name of the session's file.
 pub const FILE: &str = "session.json";
@@ -37,6 +37,9 @@ pub struct Session {
     pub server_ahead_secs: i64,
     /// The certificates that are installed, in their order.
     pub certificates: Vec<InstalledCertificate>,
+    /// How many grants are left out for want of a security key that checks its owner's PIN.
+    #[serde(default)]
+    pub needs_security_key: usize,
 }
 
 /// What is worth knowing of an installed certificate.
@@ -100,6 +103,24 @@ impl Session {
         let text = Zeroizing::new(serde_json::to_vec(self).expect("a session is plain data"));
         atomic::replace(&path, &text, atomic::OWNER_ONLY)
             .map_err(|source| SessionError::File { path, source })
+    }
+
+    /// What the missing security key leaves out, and how to get it; nothing where nothing is left out.
+    #[must_use]
+    pub fn left_out(&self) -> Option<String> {
+        let (grants, need) = match self.needs_security_key {
+            0 => return None,
+            1 => ("1 grant".to_owned(), "needs"),
+            many => (format!("{many} grants"), "need"),
+        };
+        Some(if matches!(self.key_place, KeyPlace::SecurityKey { .. }) {
+            format!(
+                "{grants} {need} a security key that checks your PIN, and yours did not; make one that does: {}",
+                security_key::MAKE
+            )
+        } else {
+            format!("{grants} {need} a security key: ca-client login --security-key")
+        })
     }
 
     /// When the last of its certificates ends, by the CA's clock; the session's end where it has none.

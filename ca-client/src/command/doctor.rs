@@ -200,13 +200,12 @@ fn look_at_session(places: &Places, session: &Session, findings: &mut Vec<Findin
         )
     });
     findings.push(match status::key_state(places, session) {
-        KeyState::Held => good(
+        KeyState::Held => good("key", status::place_words(&session.key_place)),
+        KeyState::Lost if matches!(session.key_place, KeyPlace::SecurityKey { .. }) => amiss(
             "key",
-            if session.key_place == KeyPlace::Agent {
-                "in the ssh-agent"
-            } else {
-                "in ~/.ssh/ca/id"
-            },
+            State::Bad,
+            "your security key cannot be asked",
+            status::lost_handle(&session.key_place),
         ),
         KeyState::Lost => amiss(
             "key",
@@ -233,6 +232,9 @@ fn look_at_session(places: &Places, session: &Session, findings: &mut Vec<Findin
             "Renew: ca-client renew; or log in: ca-client login",
         )
     });
+    if let Some(left_out) = session.left_out() {
+        findings.push(amiss("grants", State::Caution, left_out, ""));
+    }
     findings.push(look_at_modes(places));
     findings.push(look_at_include(places));
     // `ssh -G` runs the fragment's Match exec, which would offer a login where the session is over.

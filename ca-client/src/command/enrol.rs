@@ -38,12 +38,32 @@ pub(super) fn run(places: &Places, arguments: Arguments) -> Result<Ending, Failu
 }
 
 async fn enrol(client: &Client, code: Secret, answers: &mut Answers) -> Result<Ending, Failure> {
-    let started = client
-        .enrol_start(&EnrolStart { code: code.clone() })
-        .await
-        .map_err(code_failure)?;
+    let start = EnrolStart {
+        code: code.clone(),
+        password: None,
+    };
+    let started = client.enrol_start(&start).await.map_err(code_failure)?;
     greet(&started);
     let mut password = new_password(answers, "new password")?;
+    // Before the authenticator is shown: whoever has to think of another password does it first.
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let start = EnrolStart {
+            password: Some(password.clone()),
+            ..start.clone()
+        };
+        match client.enrol_start(&start).await {
+            Ok(_) => break,
+            Err(CallError::Refused(error))
+                if error.code == ErrorCode::Invalid && answers.is_person() && tries < TRIES =>
+            {
+                say::err(&Failure::from(error).to_string());
+                password = new_password(answers, "another new password")?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
     show_authenticator(&started)?;
     let mut tries = 0;
     let enrolled = loop {

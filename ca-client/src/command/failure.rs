@@ -13,6 +13,7 @@ use crate::{
     key::ProofError,
     places::PlacesError,
     prompt::{AnswerSource, PromptError},
+    security_key::{FindError, MAKE, SignError},
     session::SessionError,
     text,
     trust::TrustError,
@@ -199,10 +200,44 @@ impl From<ProofError> for Failure {
     fn from(error: ProofError) -> Self {
         match error {
             ProofError::Agent(error) => error.into(),
+            ProofError::SecurityKey(error) => error.into(),
             ProofError::File(_) | ProofError::Key(_) => {
                 Self::new(error.to_string(), "Log in again: ca-client login")
             }
         }
+    }
+}
+
+impl From<SignError> for Failure {
+    fn from(error: SignError) -> Self {
+        let hint = match &error {
+            SignError::Run(_) => "Install the OpenSSH client.",
+            SignError::Agent(_) | SignError::Keygen(_) | SignError::Untouched => {
+                "Plug the security key in, type its PIN where it is asked for, touch it when it blinks, and try again."
+            }
+            SignError::Key(_) => "Check what SSH_AUTH_SOCK points to.",
+        };
+        Self::new(error.to_string(), hint)
+    }
+}
+
+impl From<FindError> for Failure {
+    fn from(error: FindError) -> Self {
+        let make = || {
+            format!("Plug it in and make one: {MAKE}\n  Then: ca-client login --security-key")
+        };
+        let hint = match &error {
+            FindError::None | FindError::Plain { .. } | FindError::Application { .. } => make(),
+            FindError::Several(_) => {
+                "Say which by its path: ca-client login --security-key PATH".to_owned()
+            }
+            FindError::File { .. } | FindError::NotAKey { .. } => {
+                "Name the handle of a security key, such as ~/.ssh/id_ed25519_sk.".to_owned()
+            }
+            FindError::NoHandle { .. } | FindError::LeftAgent => "Put the handle back or add it to the agent (ssh-add); without a security key: ca-client login --plain-key".to_owned(),
+            FindError::Place(_) => "Move it to a path with a plain name.".to_owned(),
+        };
+        Self::new(error.to_string(), hint)
     }
 }
 

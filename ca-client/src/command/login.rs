@@ -1,6 +1,6 @@
 //! `login`: password and one code; then who you are, until when, and which machines you reach.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use ca_api::{ErrorCode, Narrow, Secret};
 use clap::Args;
@@ -18,9 +18,12 @@ use crate::{
     day::{self, Credentials, Day, LoginError},
     due::now_unix,
     install::Change,
+    key::{FreshKey, KeyPlace, LoginKey},
     places::Places,
     prompt::{Answers, PromptError},
-    say, text,
+    say,
+    security_key::SecurityKey,
+    text,
 };
 
 /// How often a person may mistype.
@@ -37,10 +40,55 @@ pub(super) struct Arguments {
     /// Ask for these pools only
     #[arg(long = "pool", value_name = "POOL")]
     pools: Vec<String>,
+    /// Use a security key (FIDO): the only one in ~/.ssh or in the ssh-agent, or the one at PATH; remembered
+    #[arg(long, value_name = "PATH", num_args = 0..=1, conflicts_with = "plain_key")]
+    security_key: Option<Option<PathBuf>>,
+    /// Use a key that is made for the day, although the last login was with a security key
+    #[arg(long)]
+    plain_key: bool,
     #[command(flatten)]
     answers: AnswerArguments,
     #[command(flatten)]
     json: JsonFlag,
+}
+
+/// Which key a login is with.
+#[derive(Debug, Clone)]
+pub(super) enum KeyChoice {
+    /// As the last one was.
+    AsBefore,
+    /// One that is made for the day.
+    Plain,
+    /// A security key that is looked for.
+    Security,
+    /// The security key at this path.
+    SecurityAt(PathBuf),
+}
+
+impl Arguments {
+    fn key(&self) -> KeyChoice {
+        match &self.security_key {
+            None if self.plain_key => KeyChoice::Plain,
+            None => KeyChoice::AsBefore,
+            Some(None) => KeyChoice::Security,
+            Some(Some(path)) => KeyChoice::SecurityAt(path.clone()),
+        }
+    }
+}
+
+impl KeyChoice {
+    /// Finds the key, before anybody is asked for a password.
+    fn key(&self, places: &Places, config: &Config) -> Result<LoginKey, Failure> {
+        let security = match (self, &config.settings.security_key) {
+            (Self::Plain, _) | (Self::AsBefore, None) => {
+                return Ok(LoginKey::Fresh(FreshKey::make()));
+            }
+            (Self::AsBefore, Some(last)) => last.recall(),
+            (Self::Security, _) => SecurityKey::find(places),
+            (Self::SecurityAt(path), _) => SecurityKey::at(path),
+        };
+        Ok(LoginKey::Security(security?))
+    }
 }
 
 /// Parses `90s`, `30m`, `2h`; a bare number is seconds.
@@ -75,7 +123,8 @@ pub(super) fn run(places: &Places, arguments: &Arguments) -> Result<Ending, Fail
         pools: (!pools.is_empty()).then_some(pools),
     };
     let mut answers = arguments.answers.open()?;
-    let day = log_in(places, arguments.email.as_deref(), narrow, &mut answers)?;
+    let email = arguments.email.as_deref();
+    let day = log_in(places, email, &arguments.key(), narrow, &mut answers)?;
     match arguments.json.json() {
         Format::Json => print_json(&status::facts(&day.session, Some(&day.reach))),
         Format::Text => say::out(&summary(&day)),
@@ -87,10 +136,12 @@ pub(super) fn run(places: &Places, arguments: &Arguments) -> Result<Ending, Fail
 pub(super) fn log_in(
     places: &Places,
     email: Option<&str>,
+    key: &KeyChoice,
     narrow: Narrow,
     answers: &mut Answers,
 ) -> Result<Day, Failure> {
     let mut config = Config::load(places)?;
+    let key = key.key(places, &config)?;
     let client = config.client();
     let email = match (email, config.settings.email.clone()) {
         (Some(email), _) => email.to_owned(),
@@ -110,7 +161,7 @@ pub(super) fn log_in(
                 totp: totp(answers, "code")?,
             };
             sleep_until(not_before).await;
-            match day::login(places, &mut config, &client, who, narrow.clone()).await {
+            match day::login(places, &mut config, &client, &key, who, narrow.clone()).await {
                 Err(LoginError::Call(CallError::Refused(error)))
                     if error.code == ErrorCode::Refused
                         && answers.is_person()
@@ -165,7 +216,26 @@ fn summary(day: &Day) -> String {
         .iter()
         .any(|certificate| certificate.valid_before_unix < session.ends_unix)
     {
-        text.push_str("Until then ssh renews your certificates by itself.\n");
+        text.push_str(
+            if matches!(session.key_place, KeyPlace::SecurityKey { .. }) {
+                "Until then ssh renews your certificates, each time with a touch of your security key.\n"
+            } else {
+                "Until then ssh renews your certificates by itself.\n"
+            },
+        );
+    }
+    if let KeyPlace::SecurityKey { handle } = &session.key_place {
+        let place = handle.as_ref().map_or_else(
+            || "in the ssh-agent".to_owned(),
+            |handle| handle.display().to_string(),
+        );
+        text.push_str(&format!(
+            "Your key is a security key ({}): ssh waits for its touch.\n",
+            text::line(&place)
+        ));
+    }
+    if let Some(left_out) = session.left_out() {
+        text.push_str(&format!("{left_out}\n"));
     }
     match no_agent {
         None => {}

@@ -10,7 +10,9 @@ use clap::Args;
 use tokio::time::timeout;
 
 use super::{
-    Ending, Failure, Format, JsonFlag, block_on, login, machines::machine_list, print_json, status,
+    Ending, Failure, Format, JsonFlag, block_on,
+    login::{self, KeyChoice},
+    machines::machine_list, print_json, status,
 };
 use crate::{
     agent::{self, Agent, AgentError},
@@ -18,7 +20,7 @@ use crate::{
     atomic,
     config::Config,
     day::{self, Day, Lock, RenewError},
-    due::{self, Due, Verdict, now_unix},
+    due::{self, Due, Needs, Verdict, now_unix},
     key::ProofError,
     places::Places,
     prompt::{Answers, Terminal},
@@ -35,6 +37,10 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A local agent answers in less than a millisecond.
 const AGENT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What ssh may have to wait for a renewal by a security key, on a terminal: a person with a PIN to type and a key to touch,
+/// for as long as the CA's nonce lives, and twice the network.
+const TOUCH_PATIENCE: Duration = Duration::from_secs(65);
 
 /// How long the offer of a login stays on a terminal that nobody looks at.
 const OFFER_PATIENCE: Duration = Duration::from_secs(60);
@@ -110,8 +116,43 @@ fn if_due(places: &Places) -> Result<Ending, Failure> {
             drop(lock);
             offer_login(places, "your session is over")
         }
-        Verdict::Renew { still_good } => renew_for_ssh(places, lock, &due, still_good),
+        Verdict::Renew { still_good } if due.key == Needs::Touch => {
+            renew_by_touch(places, lock, &due, still_good)
+        }
+        Verdict::Renew { still_good } => renew_for_ssh(places, lock, &due, still_good, PATIENCE),
     }
+}
+
+/// Without a terminal there may be nobody to touch the key: nothing is asked then, and ssh is not kept waiting.
+fn renew_by_touch(
+    places: &Places,
+    lock: Lock,
+    due: &Due,
+    still_good: bool,
+) -> Result<Ending, Failure> {
+    let now = now_unix();
+    let until = say::when(due.expires, now);
+    if let Some(mut terminal) = Terminal::open() {
+        terminal.say(&if still_good {
+            format!("ca-client: your certificates end at {until}; your security key renews them.")
+        } else {
+            "ca-client: your certificates have ended; your security key renews them.".to_owned()
+        });
+        return renew_for_ssh(places, lock, due, still_good, TOUCH_PATIENCE);
+    }
+    drop(lock);
+    if still_good {
+        // Said again only after a while: not before every file that a script copies.
+        let _ = due::back_off_more(places, now, due.expires);
+        say::err(&format!(
+            "ca-client: your certificates end at {until}; to renew them by a touch of your security key: ca-client renew"
+        ));
+        return Ok(Ending::Done);
+    }
+    say::err(
+        "ca-client: your certificates have ended; to renew them by a touch of your security key: ca-client renew",
+    );
+    Ok(Ending::Amiss)
 }
 
 /// Takes the lock where something is due. `None`: there is nothing to do, or another process is at it and ssh works
@@ -141,6 +182,7 @@ fn renew_for_ssh(
     lock: Lock,
     due: &Due,
     still_good: bool,
+    patience: Duration,
 ) -> Result<Ending, Failure> {
     let mut config = Config::load(places)?;
     let deadlines = Deadlines {
@@ -150,7 +192,7 @@ fn renew_for_ssh(
     };
     let client = config.client().with_deadlines(deadlines);
     let renewed =
-        block_on(async { timeout(PATIENCE, day::renew(places, &mut config, &client)).await })?;
+        block_on(async { timeout(patience, day::renew(places, &mut config, &client)).await })?;
     let error = match renewed {
         Ok(Ok(_)) => return Ok(Ending::Done),
         Ok(Err(error)) => Some(error),
@@ -177,7 +219,7 @@ fn renew_for_ssh(
         }
     }
     let reason = error.map_or_else(
-        || format!("the CA did not answer within {} s", PATIENCE.as_secs_f32()),
+        || format!("the CA did not answer within {} s", patience.as_secs_f32()),
         |error| text::line(&Failure::from(error).message),
     );
     if still_good {
@@ -225,7 +267,11 @@ fn look_at_agent(places: &Places, due: &mut Due) -> Option<KeyTrouble> {
         .and_then(|mut agent| agent.holds(&session.public_key));
     match held {
         Ok(true) => {
-            due.agent = agent::socket().and_then(|path| agent::stamp(&path));
+            due.key = Needs::Agent(
+                agent::socket()
+                    .and_then(|path| agent::stamp(&path))
+                    .unwrap_or_default(),
+            );
             let _ = due.save(places);
             None
         }
@@ -254,7 +300,7 @@ fn offer_login(places: &Places, reason: &str) -> Result<Ending, Failure> {
 
 fn log_in_on(places: &Places, terminal: Terminal, narrow: Narrow) -> Result<Ending, Failure> {
     let mut answers = Answers::Terminal(terminal);
-    let day = login::log_in(places, None, narrow, &mut answers)?;
+    let day = login::log_in(places, None, &KeyChoice::AsBefore, narrow, &mut answers)?;
     if let Answers::Terminal(terminal) = &mut answers {
         let now = now_unix() + day.session.server_ahead_secs;
         terminal.say(&format!(

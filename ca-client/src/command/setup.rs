@@ -65,15 +65,15 @@ pub(super) fn run(places: &Places, arguments: &Arguments) -> Result<Ending, Fail
         ));
     }
     let ca_id = text::line(&info.ca_id);
-    let email = match Config::load(places) {
-        Ok(old) if old.settings.ca_id == ca_id => old.settings.email,
+    let (email, security_key) = match Config::load(places) {
+        Ok(old) if old.settings.ca_id == ca_id => (old.settings.email, old.settings.security_key),
         Ok(old) if Session::load(places).is_ok() => {
             return Err(Failure::new(
                 format!("you are logged in at another CA ({})", old.settings.url),
                 "Log out there first: ca-client logout",
             ));
         }
-        Ok(_) | Err(_) => None,
+        Ok(_) | Err(_) => (None, None),
     };
     let config = Config {
         settings: Settings {
@@ -81,6 +81,7 @@ pub(super) fn run(places: &Places, arguments: &Arguments) -> Result<Ending, Fail
             ca_id,
             user_cas,
             email,
+            security_key,
         },
         pinned,
     };

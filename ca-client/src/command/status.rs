@@ -11,6 +11,7 @@ use crate::{
     places::Places,
     say::{self, Tone},
     session::{InstalledCertificate, Session},
+    text,
 };
 
 #[derive(Serialize)]
@@ -19,6 +20,7 @@ pub(super) struct Facts {
     session_ends_unix: i64,
     session_open: bool,
     key_place: KeyPlace,
+    needs_security_key: usize,
     certificates: Vec<InstalledCertificate>,
     #[serde(skip_serializing_if = "Option::is_none")]
     machines: Option<Vec<machines::MachineFacts>>,
@@ -33,16 +35,19 @@ pub(super) enum KeyState {
 }
 
 pub(super) fn key_state(places: &Places, session: &Session) -> KeyState {
-    match session.key_place {
+    let in_agent =
+        || match Agent::of_user().and_then(|mut agent| agent.holds(&session.public_key)) {
+            Ok(true) => KeyState::Held,
+            Ok(false) => KeyState::Lost,
+            Err(error) => KeyState::OutOfReach(error),
+        };
+    match &session.key_place {
         KeyPlace::File if places.state(PRIVATE_FILE).exists() => KeyState::Held,
         KeyPlace::File => KeyState::Lost,
-        KeyPlace::Agent => {
-            match Agent::of_user().and_then(|mut agent| agent.holds(&session.public_key)) {
-                Ok(true) => KeyState::Held,
-                Ok(false) => KeyState::Lost,
-                Err(error) => KeyState::OutOfReach(error),
-            }
-        }
+        KeyPlace::SecurityKey {
+            handle: Some(handle),
+        } if handle.exists() => KeyState::Held,
+        KeyPlace::Agent | KeyPlace::SecurityKey { .. } => in_agent(),
     }
 }
 
@@ -52,7 +57,8 @@ pub(super) fn facts(session: &Session, reach: Option<&Reach>) -> Facts {
         email: session.email.clone(),
         session_ends_unix: session.ends_unix,
         session_open: now < session.ends_unix,
-        key_place: session.key_place,
+        key_place: session.key_place.clone(),
+        needs_security_key: session.needs_security_key,
         certificates: session.certificates.clone(),
         machines: reach.map(machines::facts),
     }
@@ -86,7 +92,7 @@ pub(super) fn run(places: &Places, format: Format) -> Result<Ending, Failure> {
         )
     };
     rows.push(vec!["session".to_owned(), open]);
-    rows.push(vec!["key".to_owned(), key_line(&key, session.key_place)]);
+    rows.push(vec!["key".to_owned(), key_line(&key, &session.key_place)]);
     for certificate in &session.certificates {
         let InstalledCertificate {
             principals,
@@ -114,6 +120,9 @@ pub(super) fn run(places: &Places, format: Format) -> Result<Ending, Failure> {
             "none: you reach no machine at the moment".to_owned(),
         ]);
     }
+    if let Some(left_out) = session.left_out() {
+        rows.push(vec!["left out".to_owned(), left_out]);
+    }
     if let Ok(reach) = machines::stored_reach(places, &session) {
         rows.push(vec![
             "machines".to_owned(),
@@ -124,25 +133,53 @@ pub(super) fn run(places: &Places, format: Format) -> Result<Ending, Failure> {
     Ok(ending)
 }
 
-fn key_line(state: &KeyState, place: KeyPlace) -> String {
-    match (state, place) {
-        (KeyState::Held, KeyPlace::Agent) => {
-            format!("{} in the ssh-agent", say::toned("held", Tone::Good))
+/// Where the key is, in words.
+pub(super) fn place_words(place: &KeyPlace) -> String {
+    match place {
+        KeyPlace::Agent => "in the ssh-agent".to_owned(),
+        KeyPlace::File => "in ~/.ssh/ca/id".to_owned(),
+        KeyPlace::SecurityKey { handle: None } => {
+            "in a security key, through the ssh-agent".to_owned()
         }
-        (KeyState::Held, KeyPlace::File) => {
-            format!("{} in ~/.ssh/ca/id", say::toned("held", Tone::Good))
+        KeyPlace::SecurityKey {
+            handle: Some(handle),
+        } => format!(
+            "in a security key, by its handle {}",
+            text::line(&handle.display().to_string())
+        ),
+    }
+}
+
+fn key_line(state: &KeyState, place: &KeyPlace) -> String {
+    let lost = say::toned("lost", Tone::Bad);
+    match (state, place) {
+        (KeyState::Held, place) => {
+            format!("{} {}", say::toned("held", Tone::Good), place_words(place))
         }
         (KeyState::Lost, KeyPlace::Agent) => {
             format!(
-                "{}: the ssh-agent no longer has it (restarted?); log in: ca-client login",
-                say::toned("lost", Tone::Bad)
+                "{lost}: the ssh-agent no longer has it (restarted?); log in: ca-client login"
             )
         }
-        (KeyState::Lost, KeyPlace::File) => {
-            format!("{}: log in: ca-client login", say::toned("lost", Tone::Bad))
+        (KeyState::Lost, KeyPlace::File) => format!("{lost}: log in: ca-client login"),
+        (KeyState::Lost, KeyPlace::SecurityKey { .. }) => {
+            format!("{lost}: {}", lost_handle(place))
         }
         (KeyState::OutOfReach(error), _) => {
             format!("{}: {error}", say::toned("out of reach", Tone::Bad))
         }
+    }
+}
+
+/// Why a security key cannot be asked, and what helps.
+pub(super) fn lost_handle(place: &KeyPlace) -> String {
+    match place {
+        KeyPlace::SecurityKey {
+            handle: Some(handle),
+        } => format!(
+            "its handle {} is gone; put it back, or log in with another: ca-client login --security-key PATH",
+            text::line(&handle.display().to_string())
+        ),
+        _ => "the ssh-agent no longer has it; add it again (ssh-add), or log in with another: ca-client login --security-key".to_owned(),
     }
 }

@@ -62,6 +62,7 @@ pub struct Behaviour {
     pub refuse: Option<ApiError>,
     pub seen: Vec<String>,
     pub renewals: usize,
+    pub needs_security_key: usize,
     nonces: BTreeSet<String>,
     pub key: Option<PublicKey>,
     opened: i64,
@@ -135,6 +136,7 @@ impl Ca {
             refuse: None,
             seen: Vec::new(),
             renewals: 0,
+            needs_security_key: 0,
             nonces: BTreeSet::new(),
             key: None,
             opened: now(),
@@ -336,6 +338,7 @@ fn issue(it: &mut Behaviour, login: bool) -> Result<Vec<u8>, ApiError> {
         certificates,
         directory: Some(it.directory.clone()),
         directory_tag: "tag".into(),
+        needs_security_key: it.needs_security_key,
         next_nonce: "unused".into(),
         now_unix: server_now,
     };

@@ -32,6 +32,10 @@ pub struct Nonce {
 pub struct EnrolStart {
     /// The code that the admin handed over.
     pub code: Secret,
+    /// The new password, where the person has chosen it already: one that is not taken is refused here, before they
+    /// set up an authenticator. Nothing is stored yet.
+    #[serde(default)]
+    pub password: Option<Secret>,
 }
 
 /// What the invitation is for; the TOTP secret stays the same when it is opened again.
@@ -96,7 +100,8 @@ pub struct LoginRequest {
     pub public_key: String,
     /// From `GET /v1/nonce`.
     pub nonce: String,
-    /// SSHSIG (PEM) over [`crate::proof::login_message`] in [`crate::proof::LOGIN_NAMESPACE`].
+    /// SSHSIG (PEM) over [`crate::proof::login_message`] in [`crate::proof::LOGIN_NAMESPACE`]. By a security key: with a touch
+    /// (else refused), and with its owner verified by PIN or finger (else the session is that of a plain key).
     pub proof: String,
     /// What to leave out.
     #[serde(default)]
@@ -152,6 +157,9 @@ pub struct Issued {
     pub directory: Option<Directory>,
     /// Names the directory's content.
     pub directory_tag: String,
+    /// How many grants are left out because the session's key is not a security key that verified its owner.
+    #[serde(default)]
+    pub needs_security_key: usize,
     /// The nonce for the next renewal.
     pub next_nonce: String,
     /// The server's clock.
