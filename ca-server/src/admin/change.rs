@@ -3,13 +3,13 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use ca_api::{ApiError, ErrorCode};
-use policies::{Email, Index, Policy, Principal, Role, Severity, Status};
+use policies::{Email, Held, Index, Policy, Principal, Role, Severity, Status};
 use time::OffsetDateTime;
 
 use crate::{
     ca::{Ca, unix_ms},
     ledger::{Actor, Event},
-    records::{LIMITS, Revoked, live_certificates, policy},
+    records::{CertificateRecord, LIMITS, Revoked, live_certificates, policy},
     revoke::{self, Because, GRACE_SECS},
     store::{ReadError, StoreError, Table, Txn, WriteError},
 };
@@ -66,7 +66,7 @@ impl Editing<'_, '_> {
 }
 
 /// Edits the policy in one transaction: `edit` changes a copy and records what it did; the whole is checked; rows that
-/// differ are stored; live certificates that carry a principal which nobody grants them any longer are revoked (P7).
+/// differ are stored; live certificates that say more than their holder could be given now are revoked (P7).
 ///
 /// # Errors
 /// What `edit` or the check refuses, or the store.
@@ -223,7 +223,7 @@ fn revoke_what_was_lost(
                 .iter()
                 .filter_map(|principal| principal.parse().ok())
                 .collect();
-            let gone = policies::lost_principals(&old, &new, email, &carried, editing.now);
+            let gone = beyond_policy(&old, &new, email, &certificate, &carried, editing.now);
             if gone.is_empty() {
                 continue;
             }
@@ -245,4 +245,28 @@ fn revoke_what_was_lost(
         }
     }
     Ok(())
+}
+
+/// What of a live certificate its holder could not be given again.
+fn beyond_policy(
+    old: &Index,
+    new: &Index,
+    email: &Email,
+    certificate: &CertificateRecord,
+    carried: &BTreeSet<Principal>,
+    now: OffsetDateTime,
+) -> BTreeSet<Principal> {
+    match &certificate.conditions {
+        Some(conditions) => {
+            let held = Held {
+                principals: carried,
+                conditions,
+                valid_after_unix_secs: certificate.valid_after_unix,
+                valid_before_unix_secs: certificate.valid_before_unix,
+            };
+            policies::beyond_policy(new, email, &held, now)
+        }
+        // Its record is from before conditions were kept: it may carry all that its holder had.
+        None => policies::lost_principals(old, new, email, carried, now),
+    }
 }
