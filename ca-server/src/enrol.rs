@@ -128,10 +128,11 @@ fn open_invitation<R: Read>(
     Ok((record, employee))
 }
 
-/// `POST /v1/enrol/start`: shows the TOTP secret; the same one when it is called again.
+/// `POST /v1/enrol/start`: shows the TOTP secret; the same one when it is called again, as with the password that the
+/// person has chosen.
 ///
 /// # Errors
-/// When there is no such invitation.
+/// When there is no such invitation, or the password is not good enough.
 pub async fn start(
     ca: &Arc<Ca>,
     request: EnrolStart,
@@ -140,6 +141,7 @@ pub async fn start(
     let (now, key) = (ca.clock.now(), code_key(&request.code));
     let at = unix_ms(now);
     let shared = Arc::clone(ca);
+    let asks_of_password = request.password.is_some();
     // Drawn before the change: a change may run more than once.
     let fresh = totp::new_secret();
     let opened = ca
@@ -151,6 +153,8 @@ pub async fn start(
                 .totp
                 .as_deref()
                 .and_then(|sealed| shared.keys.seal.open(&purpose, sealed));
+            // With a password it is only a question about that: the invitation was opened before.
+            let is_opening = held.is_none() || !asks_of_password;
             let secret = if let Some(secret) = held {
                 secret
             } else {
@@ -158,17 +162,22 @@ pub async fn start(
                 txn.put_json(Table::Invitations, key.as_bytes(), &record);
                 fresh.clone()
             };
-            txn.record(
-                at,
-                &employee(&record.email, from),
-                &Event::EnrolmentOpened {
-                    email: record.email.clone(),
-                },
-            );
+            if is_opening {
+                txn.record(
+                    at,
+                    &employee(&record.email, from),
+                    &Event::EnrolmentOpened {
+                        email: record.email.clone(),
+                    },
+                );
+            }
             Ok((record, employee_record, secret))
         })
         .await;
     let (record, employee, secret) = answer(ca, opened, from).await?;
+    if let Some(password) = &request.password {
+        check_password(ca, password, &record.email, &employee)?;
+    }
     let (totp_url, totp_secret) = totp::describe(&secret, record.email.as_str())
         .map_err(|error| SessionError::Invalid(error.to_string()))?;
     Ok(EnrolStarted {
@@ -208,12 +217,7 @@ pub async fn finish(
         .ok_or_else(|| {
             SessionError::Invalid("open the invitation first: `ca-client enrol CODE`".to_owned())
         })?;
-    let about = [
-        record.email.as_str(),
-        person.name.as_str(),
-        person.account.as_str(),
-    ];
-    check_new(&request.password, &about, ca.breached.as_ref())?;
+    check_password(ca, &request.password, &record.email, &person)?;
     let step = totp::matching_step(
         &secret,
         record.email.as_str(),
@@ -265,6 +269,20 @@ pub async fn finish(
     Ok(Enrolled {
         email: email.to_string(),
     })
+}
+
+fn check_password(
+    ca: &Ca,
+    password: &Secret,
+    email: &Email,
+    person: &Employee,
+) -> Result<(), SessionError> {
+    let about = [
+        email.as_str(),
+        person.name.as_str(),
+        person.account.as_str(),
+    ];
+    Ok(check_new(password, &about, ca.breached.as_ref())?)
 }
 
 async fn count_wrong_code(

@@ -4,10 +4,11 @@ pub mod directory;
 pub mod login;
 pub mod password;
 pub mod plan;
+pub mod possession;
 pub mod renew;
 
 use ca_api::{ApiError, ErrorCode};
-use ssh_key::{PublicKey, SshSig};
+use ssh_key::PublicKey;
 
 use crate::{auth::password::HashError, issue::IssueError, store::ReadError};
 
@@ -73,6 +74,11 @@ impl From<&SessionError> for ApiError {
             SessionError::Nonce(_) => Self::new(ErrorCode::BadNonce, "the nonce was used, is too old, or is not this server's")
                 .hint("take a new nonce and try again"),
             SessionError::Over => Self::new(ErrorCode::SessionOver, "your session is over").hint("log in: `ca-client login`"),
+            SessionError::NothingGranted(policies::DenyReason::SecurityKeyNeeded) => Self::new(
+                ErrorCode::Forbidden,
+                "you are who you say, but everything that you may reach needs a security key that checks your PIN",
+            )
+            .hint("log in with one: `ca-client login --security-key`; one that asks for its PIN is made with `ssh-keygen -t ed25519-sk -O verify-required`"),
             SessionError::NothingGranted(reason) => Self::new(
                 ErrorCode::Forbidden,
                 format!("you are who you say, but there is nothing to certify: {reason}"),
@@ -105,25 +111,6 @@ pub fn refused() -> ApiError {
         "email, password or code is wrong, or login is closed",
     )
     .hint("check all three and wait a moment before the next try; if it stays closed, ask an admin")
-}
-
-/// Checks a proof of possession: an SSHSIG by exactly this key, in exactly this namespace, over exactly this message.
-///
-/// # Errors
-/// When it is not one.
-pub fn check_proof(
-    proof: &str,
-    key: &PublicKey,
-    namespace: &str,
-    message: &[u8],
-) -> Result<(), SessionError> {
-    let wrong = |what: &str| SessionError::Invalid(format!("the proof of possession {what}"));
-    let signature = SshSig::from_pem(proof).map_err(|_| wrong("is not an SSH signature"))?;
-    if signature.public_key() != key.key_data() {
-        return Err(wrong("is by another key"));
-    }
-    key.verify(namespace, message, &signature)
-        .map_err(|_| wrong("does not verify"))
 }
 
 /// Parses the public key that a client sent: plain, one line, of bounded size.

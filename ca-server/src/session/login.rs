@@ -3,13 +3,13 @@
 use std::{net::IpAddr, sync::Arc};
 
 use ca_api::{Issued, LoginRequest, Secret, SessionGrant, proof};
-use policies::{Email, Status, Subject};
-use ssh_key::PublicKey;
+use policies::{Email, Status};
 use time::OffsetDateTime;
 
 use super::{
-    SessionError, check_proof, directory, key_blob, parse_key,
-    plan::{Plan, Planned, acceptable, key_is_revoked, narrow, plan, wire},
+    SessionError, directory, key_blob, parse_key,
+    plan::{Plan, Planned, key_is_revoked, narrow, plan, wire},
+    possession::{ProvenKey, prove},
 };
 use crate::{
     auth::{
@@ -376,8 +376,7 @@ pub async fn login(
         &request.email,
         &key_blob(&key)?,
     );
-    check_proof(&request.proof, &key, proof::LOGIN_NAMESPACE, &message)?;
-    let subject = acceptable(ca, &key)?;
+    let proven = prove(ca, key, &request.proof, proof::LOGIN_NAMESPACE, &message)?;
     let narrow = narrow(&request.narrow)?;
 
     let person = authenticate(
@@ -389,7 +388,7 @@ pub async fn login(
         request.device.as_ref(),
     )
     .await?;
-    if key_is_revoked(ca, &key)? {
+    if key_is_revoked(ca, &proven.key)? {
         note_refusal(ca, person.email.to_string(), from, "the key is revoked").await?;
         return Err(SessionError::Invalid(
             "this key was revoked: log in with a new one (`ca-client logout`, then `ca-client login`)".to_owned(),
@@ -400,14 +399,13 @@ pub async fn login(
         Some(token) if known_device(ca, &token, &person.email)?.is_some() => Some(token),
         _ => None,
     };
-    open(ca, person, &key, &subject, &narrow, device, from).await
+    open(ca, person, &proven, &narrow, device, from).await
 }
 
 async fn open(
     ca: &Arc<Ca>,
     person: Authenticated,
-    key: &PublicKey,
-    subject: &Subject,
+    proven: &ProvenKey,
     narrow: &policies::Narrow,
     device: Option<Secret>,
     from: IpAddr,
@@ -415,7 +413,7 @@ async fn open(
     let person = Arc::new(person);
     for _ in 0..TRIES {
         let now = ca.clock.now();
-        let plan = match plan(ca, &person.email, None, narrow, subject, now)? {
+        let plan = match plan(ca, &person.email, None, narrow, proven, now)? {
             Planned::Orders(plan) => plan,
             Planned::Denied(reason) => return deny(ca, &person, reason, from).await,
         };
@@ -430,7 +428,8 @@ async fn open(
         let session = SessionRecord {
             email: person.email.clone(),
             epoch: person.epoch,
-            public_key: key.to_openssh().map_err(issue::IssueError::Encode)?,
+            public_key: proven.key.to_openssh().map_err(issue::IssueError::Encode)?,
+            key: proven.kind,
             secret_sha256: sha256_hex(grant.secret.expose().as_bytes()),
             opened_unix: now.unix_timestamp(),
             ends_unix: grant.ends_unix,
@@ -453,6 +452,7 @@ async fn open(
             directory::answer(ca, &plan.compiled, &person.email, &plan.orders, None, now)?;
         answer.certificates = issued.into_texts();
         answer.session = Some(grant);
+        answer.needs_security_key = plan.needs_security_key;
         return Ok(answer);
     }
     Err(SessionError::Unsteady)

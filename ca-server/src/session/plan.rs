@@ -1,12 +1,12 @@
 //! What a login or renewal may have: the decision, its rehearsal, and the policy that both stand on.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use policies::{Decision, Email, Subject};
+use policies::{Decision, Email, KeyKind, Subject};
 use ssh_key::{HashAlg, PublicKey};
 use time::OffsetDateTime;
 
-use super::SessionError;
+use super::{SessionError, possession::ProvenKey};
 use crate::{
     ca::Ca,
     issue::{self, Linted},
@@ -26,6 +26,8 @@ pub struct Plan {
     pub orders: Vec<policies::Order>,
     /// What passed the rehearsal.
     pub linted: Linted,
+    /// How many grants are left out because the session's key is not a security key that verified its owner.
+    pub needs_security_key: usize,
 }
 
 /// What a decision came to.
@@ -45,7 +47,7 @@ pub fn plan(
     email: &Email,
     session_ends: Option<OffsetDateTime>,
     narrow: &policies::Narrow,
-    subject: &Subject,
+    proven: &ProvenKey,
     now: OffsetDateTime,
 ) -> Result<Planned, SessionError> {
     let view = ca.db.snapshot()?;
@@ -58,22 +60,52 @@ pub fn plan(
     let request = policies::Request {
         email: email.clone(),
         session_ends,
-        key: policies::KeyKind::Plain,
+        key: proven.kind,
         narrow: narrow.clone(),
     };
     let orders = match policies::decide(&compiled.index, &request, now) {
         Decision::Grant(orders) => orders,
         Decision::Deny(reason) => return Ok(Planned::Denied(reason)),
     };
-    let prepared = issue::prepare(&orders, subject, issue::probe::instance_epoch(ca)?)?;
+    let prepared = issue::prepare(&orders, &proven.subject, issue::probe::instance_epoch(ca)?)?;
     let linted = ca.rehearsal.lint(prepared)?;
+    let needs_security_key = left_out(&compiled.index, request, &orders, now);
     Ok(Planned::Orders(Plan {
         compiled,
         revision,
         session_ends,
         orders,
         linted,
+        needs_security_key,
     }))
+}
+
+/// How many principals the same person would have with a security key and has by nothing else.
+fn left_out(
+    index: &policies::Index,
+    request: policies::Request,
+    orders: &[policies::Order],
+    now: OffsetDateTime,
+) -> usize {
+    if request.key == KeyKind::SecurityKey {
+        return 0;
+    }
+    let request = policies::Request {
+        key: KeyKind::SecurityKey,
+        ..request
+    };
+    let Decision::Grant(with_one) = policies::decide(index, &request, now) else {
+        return 0;
+    };
+    let held: BTreeSet<_> = orders
+        .iter()
+        .flat_map(|order| order.principals().iter())
+        .collect();
+    with_one
+        .iter()
+        .flat_map(|order| order.principals().iter())
+        .filter(|principal| !held.contains(principal))
+        .count()
 }
 
 /// May this key be certified at all (I8)?

@@ -3,15 +3,16 @@
 use std::{net::IpAddr, sync::Arc};
 
 use ca_api::{Issued, LoggedOut, LogoutRequest, RenewRequest, Secret, proof};
-use policies::Status;
+use policies::{KeyKind, Status};
 use ssh_key::PublicKey;
 use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
 
 use super::{
-    SessionError, check_proof, directory, key_blob,
+    SessionError, directory, key_blob,
     login::employee,
-    plan::{Plan, Planned, acceptable, key_is_revoked, narrow, plan},
+    plan::{Plan, Planned, key_is_revoked, narrow, plan},
+    possession::{ProvenKey, prove},
 };
 use crate::{
     auth::flood::Entry,
@@ -57,7 +58,7 @@ pub async fn renew(
     from: IpAddr,
 ) -> Result<Issued, SessionError> {
     let now = ca.clock.now();
-    ca.nonces.redeem(&request.nonce, now.unix_timestamp())?;
+    // The secret first: who does not have it uses up no nonce, and no room in the memory of used ones.
     let session = match find(ca, &request.session_id, &request.session_secret, now)? {
         Found::Open(session) => session,
         Found::Refused(reason) => {
@@ -65,6 +66,7 @@ pub async fn renew(
             return Err(SessionError::Over);
         }
     };
+    ca.nonces.redeem(&request.nonce, now.unix_timestamp())?;
     let key = PublicKey::from_openssh(&session.public_key).map_err(issue::IssueError::Encode)?;
     let message = proof::renew_message(
         &ca.keys.ca_id(),
@@ -72,20 +74,24 @@ pub async fn renew(
         &request.session_id,
         &key_blob(&key)?,
     );
-    if let Err(error) = check_proof(&request.proof, &key, proof::RENEW_NAMESPACE, &message) {
-        note_refusal(
-            ca,
-            &request.session_id,
-            from,
-            "the proof of possession does not verify",
-        )
-        .await?;
-        return Err(error);
-    }
-    let subject = acceptable(ca, &key)?;
+    let proven = match prove(ca, key, &request.proof, proof::RENEW_NAMESPACE, &message)
+        .and_then(|proven| as_opened(proven, session.key))
+    {
+        Ok(proven) => proven,
+        Err(error) => {
+            note_refusal(
+                ca,
+                &request.session_id,
+                from,
+                "the proof of possession does not verify",
+            )
+            .await?;
+            return Err(error);
+        }
+    };
     // A session that was opened for less is never renewed into more (I9).
     let narrow = both(narrow(&session.narrow)?, narrow(&request.narrow)?);
-    if key_is_revoked(ca, &key)? {
+    if key_is_revoked(ca, &proven.key)? {
         note_refusal(ca, &request.session_id, from, "the key is revoked").await?;
         return Err(SessionError::Over);
     }
@@ -98,7 +104,7 @@ pub async fn renew(
             &session.email,
             Some(session_ends),
             &narrow,
-            &subject,
+            &proven,
             now,
         )? {
             Planned::Orders(plan) => plan,
@@ -128,9 +134,24 @@ pub async fn renew(
         let mut answer =
             directory::answer(ca, &plan.compiled, &session.email, &plan.orders, tag, now)?;
         answer.certificates = issued.into_texts();
+        answer.needs_security_key = plan.needs_security_key;
         return Ok(answer);
     }
     Err(SessionError::Unsteady)
+}
+
+/// A session stays what it was opened as: one of a security key is not renewed by a touch alone, and one that was opened
+/// by a touch alone does not become more (I9).
+fn as_opened(proven: ProvenKey, opened: KeyKind) -> Result<ProvenKey, SessionError> {
+    match (opened, proven.kind) {
+        (KeyKind::SecurityKey, KeyKind::Plain) => Err(SessionError::Invalid(
+            "the security key did not check its owner's PIN, as it did at the login".to_owned(),
+        )),
+        (KeyKind::SecurityKey, KeyKind::SecurityKey) | (KeyKind::Plain, _) => Ok(ProvenKey {
+            kind: opened,
+            ..proven
+        }),
+    }
 }
 
 /// What either leaves out.

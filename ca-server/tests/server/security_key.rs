@@ -1,0 +1,535 @@
+//! Sessions of security keys: what their proofs must say, which grants they open, and that nothing forged passes for one.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ca_api::proof;
+use rand_core::OsRng;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use signature::Signer;
+use ssh_key::{
+    Algorithm, EcdsaCurve, HashAlg, PrivateKey, PublicKey, SshSig,
+    public::{KeyData, SkEcdsaSha2NistP256, SkEd25519},
+};
+
+use crate::world::{Answer, Person, World, certificate};
+
+const TOUCHED: u8 = 0x01;
+const VERIFIED: u8 = 0x05;
+
+/// A security key in software: the key that is inside, and the public key that it shows.
+#[derive(Clone)]
+struct Token {
+    inside: PrivateKey,
+    public: PublicKey,
+    application: String,
+}
+
+/// What one signature of a security key says.
+#[derive(Clone)]
+struct Said {
+    namespace: &'static str,
+    flags: u8,
+    counter: u32,
+    /// The application that is hashed; the key's own unless it lies.
+    application: String,
+    /// The name that the signature bears.
+    name: &'static str,
+}
+
+fn string(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
+    out.extend(bytes);
+}
+
+impl Token {
+    fn ed25519() -> Self {
+        Self::with_application("ssh:")
+    }
+
+    fn with_application(application: &str) -> Self {
+        let inside = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).unwrap();
+        let KeyData::Ed25519(public) = *inside.public_key().key_data() else {
+            unreachable!()
+        };
+        Self {
+            public: KeyData::SkEd25519(SkEd25519::new(public, application)).into(),
+            inside,
+            application: application.to_owned(),
+        }
+    }
+
+    fn ecdsa() -> Self {
+        let curve = EcdsaCurve::NistP256;
+        let inside = PrivateKey::random(&mut OsRng, Algorithm::Ecdsa { curve }).unwrap();
+        let KeyData::Ecdsa(ssh_key::public::EcdsaPublicKey::NistP256(public)) =
+            *inside.public_key().key_data()
+        else {
+            unreachable!()
+        };
+        Self {
+            public: KeyData::SkEcdsaSha2NistP256(SkEcdsaSha2NistP256::new(public, "ssh:")).into(),
+            inside,
+            application: "ssh:".to_owned(),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self.public.key_data() {
+            KeyData::SkEd25519(_) => "sk-ssh-ed25519@openssh.com",
+            _ => "sk-ecdsa-sha2-nistp256@openssh.com",
+        }
+    }
+
+    fn says(&self, namespace: &'static str, flags: u8) -> Said {
+        Said {
+            namespace,
+            flags,
+            counter: 7,
+            application: self.application.clone(),
+            name: self.name(),
+        }
+    }
+
+    fn blob(&self) -> String {
+        STANDARD.encode(self.public.to_bytes().unwrap())
+    }
+
+    /// PROTOCOL.u2f "SSH U2F Signatures" inside PROTOCOL.sshsig, byte by byte: nothing of the server's own is used.
+    fn prove(&self, message: &[u8], said: &Said) -> String {
+        let data = SshSig::signed_data(said.namespace, HashAlg::Sha512, message).unwrap();
+        let mut signed = Sha256::digest(&said.application).to_vec();
+        signed.push(said.flags);
+        signed.extend(said.counter.to_be_bytes());
+        signed.extend(Sha256::digest(&data));
+        let raw = self.inside.try_sign(&signed).unwrap();
+        let mut signature = Vec::new();
+        string(&mut signature, said.name.as_bytes());
+        string(&mut signature, raw.as_bytes());
+        signature.push(said.flags);
+        signature.extend(said.counter.to_be_bytes());
+        armoured(&self.public, said.namespace, &signature)
+    }
+
+    /// What somebody sends who has the bytes inside and no idea of security keys: a plain signature.
+    fn prove_plainly(&self, message: &[u8], namespace: &str) -> String {
+        let data = SshSig::signed_data(namespace, HashAlg::Sha512, message).unwrap();
+        let raw = self.inside.try_sign(&data).unwrap();
+        let mut signature = Vec::new();
+        string(&mut signature, raw.algorithm().as_str().as_bytes());
+        string(&mut signature, raw.as_bytes());
+        armoured(&self.public, namespace, &signature)
+    }
+}
+
+fn armoured(key: &PublicKey, namespace: &str, signature: &[u8]) -> String {
+    let mut blob = b"SSHSIG\0\0\0\x01".to_vec();
+    for part in [
+        &key.to_bytes().unwrap()[..],
+        namespace.as_bytes(),
+        b"",
+        b"sha512",
+        signature,
+    ] {
+        string(&mut blob, part);
+    }
+    pem(&blob)
+}
+
+fn pem(blob: &[u8]) -> String {
+    let text = STANDARD.encode(blob);
+    let lines: Vec<_> = text
+        .as_bytes()
+        .chunks(70)
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
+    format!(
+        "-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n",
+        lines.join("\n")
+    )
+}
+
+/// The same proof with one bit changed in the byte that is so far from its end.
+fn tampered(proof: &str, from_end: usize, bit: u8) -> String {
+    let base64: String = proof
+        .lines()
+        .filter(|line| !line.starts_with('-'))
+        .collect();
+    let mut bytes = STANDARD.decode(base64).unwrap();
+    let at = bytes.len() - from_end;
+    bytes[at] ^= 1 << bit;
+    pem(&bytes)
+}
+
+/// Alice, with a plain grant and two that demand a security key: one on the same terms, one for a minute only.
+async fn with_alice() -> (World, Person) {
+    let world = World::new().await;
+    for pool in ["web", "vault", "lab"] {
+        world.pool(pool).await;
+    }
+    let alice = world.employee("alice@corp.example", &["web"]).await;
+    for (pool, lifetime) in [("vault", None), ("lab", Some(60))] {
+        world
+            .verb(json!({
+                "verb": "grant_add", "employee": alice.email, "pool": pool, "account": "self",
+                "security_key": true, "lifetime_secs": lifetime,
+            }))
+            .await
+            .unwrap();
+    }
+    (world, alice)
+}
+
+async fn login_body(
+    world: &World,
+    person: &Person,
+    token: &Token,
+    proof: impl FnOnce(&[u8]) -> String,
+) -> Value {
+    let mut body = world.login_body(person).await;
+    let nonce = body["nonce"].as_str().unwrap().to_owned();
+    let ca_id = world.ca.keys.ca_id();
+    let message = proof::login_message(&ca_id, &nonce, &person.email, &token.blob());
+    body["public_key"] = token.public.to_openssh().unwrap().into();
+    body["proof"] = proof(&message).into();
+    body
+}
+
+async fn login(world: &World, person: &Person, token: &Token, said: Said) -> Answer {
+    let body = login_body(world, person, token, |message| token.prove(message, &said)).await;
+    world.post("/v1/login", &body).await
+}
+
+async fn renew(world: &World, opened: &Answer, token: &Token, said: &Said) -> Answer {
+    let grant = opened.issued().session.unwrap();
+    let nonce = world.nonce().await;
+    let body = renewal(world, &grant, &nonce, token, said);
+    world.post("/v1/renew", &body).await
+}
+
+fn renewal(
+    world: &World,
+    grant: &ca_api::SessionGrant,
+    nonce: &str,
+    token: &Token,
+    said: &Said,
+) -> Value {
+    let ca_id = world.ca.keys.ca_id();
+    let message = proof::renew_message(&ca_id, nonce, &grant.id, &token.blob());
+    json!({
+        "session_id": grant.id, "session_secret": grant.secret.expose(), "nonce": nonce,
+        "proof": token.prove(&message, said),
+    })
+}
+
+/// Principals and critical options of each certificate.
+fn contents(answer: &Answer) -> Vec<(Vec<String>, Vec<String>)> {
+    let mut all: Vec<_> = answer
+        .issued()
+        .certificates
+        .iter()
+        .map(|text| {
+            let certificate = certificate(text);
+            (
+                certificate.valid_principals().to_vec(),
+                certificate.critical_options().keys().cloned().collect(),
+            )
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+fn wanted(list: &[(&str, &[&str])]) -> Vec<(Vec<String>, Vec<String>)> {
+    let mut all: Vec<_> = list
+        .iter()
+        .map(|(principal, options)| {
+            let options = options.iter().map(|name| (*name).to_owned()).collect();
+            (vec![(*principal).to_owned()], options)
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_a_security_key_that_checked_its_owner_gets_one_certificate_for_each_condition_set() {
+    let (world, alice) = with_alice().await;
+    for token in [Token::ed25519(), Token::ecdsa()] {
+        let said = token.says(proof::LOGIN_NAMESPACE, VERIFIED);
+        let opened = login(&world, &alice, &token, said).await;
+        assert_eq!(
+            contents(&opened),
+            wanted(&[
+                ("alice@lab", &["verify-required"]),
+                ("alice@vault", &["verify-required"]),
+                ("alice@web", &[]),
+            ])
+        );
+        assert_eq!(opened.issued().needs_security_key, 0);
+        for text in &opened.issued().certificates {
+            assert_eq!(
+                certificate(text).public_key(),
+                token.public.key_data(),
+                "all for the one key"
+            );
+        }
+        // Any counter will do, also one that went back: the nonce is what makes a proof new.
+        for counter in [0, 6, 7, u32::MAX] {
+            let said = Said {
+                counter,
+                ..token.says(proof::RENEW_NAMESPACE, VERIFIED)
+            };
+            let renewed = renew(&world, &opened, &token, &said).await;
+            assert_eq!(contents(&renewed), contents(&opened));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_without_the_owner_verified_a_security_key_is_a_plain_one_and_stays_it() {
+    let (world, alice) = with_alice().await;
+    let token = Token::ed25519();
+    let plain = wanted(&[("alice@web", &[])]);
+    let touched = login(
+        &world,
+        &alice,
+        &token,
+        token.says(proof::LOGIN_NAMESPACE, TOUCHED),
+    )
+    .await;
+    assert_eq!(contents(&touched), plain);
+    assert_eq!(touched.issued().needs_security_key, 2);
+    // A session that was opened as less is never renewed into more.
+    let verified = token.says(proof::RENEW_NAMESPACE, VERIFIED);
+    let renewed = renew(&world, &touched, &token, &verified).await;
+    assert_eq!(contents(&renewed), plain);
+    assert_eq!(renewed.issued().needs_security_key, 2);
+
+    // And one that was opened with the owner verified is not renewed by whoever can touch the key.
+    let said = token.says(proof::LOGIN_NAMESPACE, VERIFIED);
+    let opened = login(&world, &alice, &token, said).await;
+    let refused = renew(
+        &world,
+        &opened,
+        &token,
+        &token.says(proof::RENEW_NAMESPACE, TOUCHED),
+    )
+    .await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (400, "invalid"),
+        "{}",
+        refused.text()
+    );
+    assert!(refused.text().contains("PIN"), "{}", refused.text());
+    let renewed = renew(&world, &opened, &token, &verified).await;
+    assert_eq!(contents(&renewed), contents(&opened), "its owner still can");
+
+    // A plain key is told how many grants it lacks.
+    let by_plain = world.try_login(&alice).await;
+    assert_eq!(contents(&by_plain), plain);
+    assert_eq!(by_plain.issued().needs_security_key, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a1_no_hostile_proof_passes_for_one_of_a_security_key() {
+    let (world, alice) = with_alice().await;
+    for token in [Token::ed25519(), Token::ecdsa()] {
+        let right = token.says(proof::LOGIN_NAMESPACE, VERIFIED);
+        let said: Vec<(&str, Said)> = vec![
+            (
+                "another application hashed",
+                Said {
+                    application: "ssh:other".into(),
+                    ..right.clone()
+                },
+            ),
+            (
+                "nobody touched it",
+                Said {
+                    flags: 0,
+                    ..right.clone()
+                },
+            ),
+            (
+                "verified and nobody touched it",
+                Said {
+                    flags: 0x04,
+                    ..right.clone()
+                },
+            ),
+            (
+                "the renewal's namespace",
+                Said {
+                    namespace: proof::RENEW_NAMESPACE,
+                    ..right.clone()
+                },
+            ),
+            (
+                "a file's namespace",
+                Said {
+                    namespace: "file",
+                    ..right.clone()
+                },
+            ),
+            (
+                "the name of a plain key's signature",
+                Said {
+                    name: "ssh-ed25519",
+                    ..right.clone()
+                },
+            ),
+            (
+                "a name that nobody knows",
+                Said {
+                    name: "sk-anything@corp.example",
+                    ..right.clone()
+                },
+            ),
+            (
+                "the web's way of signing",
+                Said {
+                    name: "webauthn-sk-ecdsa-sha2-nistp256@openssh.com",
+                    ..right.clone()
+                },
+            ),
+        ];
+        for (what, said) in said {
+            let refused = login(&world, &alice, &token, said).await;
+            assert_eq!(refused.code(), "invalid", "{what}: {}", refused.text());
+            assert!(
+                refused.text().contains("proof of possession"),
+                "{what}: {}",
+                refused.text()
+            );
+        }
+        // A plain signature under a security key's name.
+        let body = login_body(&world, &alice, &token, |message| {
+            token.prove_plainly(message, proof::LOGIN_NAMESPACE)
+        })
+        .await;
+        assert_eq!(world.post("/v1/login", &body).await.code(), "invalid");
+        // Flags and counter that were changed after the signature, bit by bit.
+        let said = token.says(proof::LOGIN_NAMESPACE, TOUCHED);
+        for (from_end, bit) in (0..8).map(|bit| (5, bit)).chain([(1, 0), (4, 7)]) {
+            let body = login_body(&world, &alice, &token, |message| {
+                tampered(&token.prove(message, &said), from_end, bit)
+            })
+            .await;
+            let refused = world.post("/v1/login", &body).await;
+            assert!(
+                refused.text().contains("does not verify"),
+                "bit {bit} of byte {from_end}: {}",
+                refused.text()
+            );
+        }
+        // By another security key, under this one's name.
+        let other = Token::ed25519();
+        let body = login_body(&world, &alice, &token, |message| {
+            other.prove(message, &other.says(proof::LOGIN_NAMESPACE, VERIFIED))
+        })
+        .await;
+        assert_eq!(world.post("/v1/login", &body).await.code(), "invalid");
+        // After all of it, the right one.
+        let opened = login(&world, &alice, &token, right).await;
+        assert_eq!(opened.status, 200, "{}", opened.text());
+    }
+    // Nothing of it was counted as somebody guessing the password: the proof is looked at first.
+    assert_eq!(world.try_login(&alice).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a1_a_proof_of_a_security_key_works_once_and_for_its_purpose() {
+    let (world, alice) = with_alice().await;
+    let token = Token::ed25519();
+    // A proof again: of a login, and of a renewal.
+    let said = token.says(proof::LOGIN_NAMESPACE, VERIFIED);
+    let body = login_body(&world, &alice, &token, |message| {
+        token.prove(message, &said)
+    })
+    .await;
+    let opened = world.post("/v1/login", &body).await;
+    assert_eq!(opened.status, 200, "{}", opened.text());
+    assert_eq!(world.post("/v1/login", &body).await.code(), "bad_nonce");
+    let grant = opened.issued().session.unwrap();
+    let nonce = world.nonce().await;
+    let said = token.says(proof::RENEW_NAMESPACE, VERIFIED);
+    let body = renewal(&world, &grant, &nonce, &token, &said);
+    assert_eq!(world.post("/v1/renew", &body).await.status, 200);
+    assert_eq!(world.post("/v1/renew", &body).await.code(), "bad_nonce");
+    // The proof of a login is none of a renewal.
+    let nonce = world.nonce().await;
+    let said = token.says(proof::LOGIN_NAMESPACE, VERIFIED);
+    let body = renewal(&world, &grant, &nonce, &token, &said);
+    assert_eq!(world.post("/v1/renew", &body).await.code(), "invalid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_key_that_was_not_made_for_ssh_is_refused_with_the_line_that_makes_one() {
+    let (world, alice) = with_alice().await;
+    for application in ["", "webauthn", "https://corp.example", "SSH:", "xssh:"] {
+        let token = Token::with_application(application);
+        let said = token.says(proof::LOGIN_NAMESPACE, VERIFIED);
+        let refused = login(&world, &alice, &token, said).await;
+        assert_eq!(
+            refused.code(),
+            "invalid",
+            "{application:?}: {}",
+            refused.text()
+        );
+        assert!(
+            refused
+                .text()
+                .contains("ssh-keygen -t ed25519-sk -O verify-required"),
+            "{}",
+            refused.text()
+        );
+    }
+    let token = Token::with_application("ssh:corp-laptop");
+    let said = token.says(proof::LOGIN_NAMESPACE, VERIFIED);
+    assert_eq!(login(&world, &alice, &token, said).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_key_where_everything_needs_a_security_key_is_told_so() {
+    let world = World::new().await;
+    world.pool("vault").await;
+    let alice = world.employee("alice@corp.example", &[]).await;
+    world
+        .verb(json!({
+            "verb": "grant_add", "employee": alice.email, "pool": "vault", "account": "self",
+            "security_key": true,
+        }))
+        .await
+        .unwrap();
+    let refused = world.try_login(&alice).await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (403, "forbidden")
+    );
+    assert!(
+        refused.text().contains("ca-client login --security-key"),
+        "{}",
+        refused.text()
+    );
+    let token = Token::ecdsa();
+    let said = token.says(proof::LOGIN_NAMESPACE, VERIFIED);
+    let opened = login(&world, &alice, &token, said).await;
+    assert_eq!(
+        contents(&opened),
+        wanted(&[("alice@vault", &["verify-required"])])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a1_who_lacks_the_session_secret_uses_up_no_nonce() {
+    let (world, alice) = with_alice().await;
+    let session = world.login(&alice).await;
+    let nonce = world.nonce().await;
+    let right = world.renew_with(&session, &nonce);
+    let mut wrong = right.clone();
+    wrong["session_secret"] = "somebody-else-s".into();
+    assert_eq!(world.post("/v1/renew", &wrong).await.code(), "session_over");
+    assert_eq!(world.post("/v1/renew", &right).await.status, 200);
+    assert_eq!(world.post("/v1/renew", &right).await.code(), "bad_nonce");
+}
