@@ -8,11 +8,14 @@
 
 pub mod check;
 pub mod decide;
+pub mod explain;
 mod graph;
 pub mod hours;
+pub mod import;
 pub mod index;
 pub mod loss;
 pub mod machines;
+pub mod matrix;
 pub mod model;
 pub mod names;
 pub mod principals;
@@ -21,10 +24,12 @@ mod rules;
 
 pub use check::{Place, Problem, Severity, check};
 pub use decide::{BACKDATE_SECS, Decision, DenyReason, Narrow, Order, Request, decide};
+pub use explain::{Explanation, Question, Verdict, explain};
 pub use hours::{Hours, HoursError};
 pub use index::Index;
 pub use loss::{Held, beyond_policy, lost_principals};
 pub use machines::{MachineAccount, Reach, accounts_on, reach};
+pub use matrix::{Filter, Row, View, Who, matrix, who};
 pub use model::*;
 pub use names::*;
 pub use principals::{MAX_PRINCIPALS, Principals, PrincipalsError};
