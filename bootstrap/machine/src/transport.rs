@@ -4,6 +4,7 @@ mod askpass;
 mod client;
 mod connection;
 mod exchange;
+mod patience;
 
 use std::{fmt, path::PathBuf, time::Duration};
 

@@ -1,5 +1,7 @@
 //! One machine, one round trip: bring what it lacks, and read back what it now has.
 
+mod judged;
+
 use std::time::{Duration, Instant};
 
 use ca_api::admin::{DeliveryOutcome, MachineDelivery};
@@ -11,10 +13,13 @@ use ca_machine::{
 use policies::MachineName;
 use ssh_key::PublicKey;
 
+use judged::{Cause, Failure, KrlThere, proven};
+
 use super::{agent::SyncAgent, wanted};
 use crate::{
     ca::Ca,
     records::{FleetRecord, KrlRecord, SeenRecord},
+    revoke::krl,
     store::{Read, ReadError, Table},
 };
 
@@ -78,7 +83,21 @@ pub async fn deliver(
 ) -> Attempt {
     let began = Instant::now();
     let mut seen = seen(ca, machine).unwrap_or_default();
-    let outcome = match attempt(ca, agent, record, krl, lanes).await {
+    let mut wanted = Wanted {
+        krl: krl.clone(),
+        record: record.clone(),
+    };
+    let mut tries = 1;
+    let outcome = loop {
+        match attempt(ca, agent, &wanted.record, &wanted.krl, lanes).await {
+            Err(failure) if tries < TRIES && wanted.may_pass(ca, machine, &failure).await => {
+                tries += 1;
+            }
+            outcome => break outcome,
+        }
+    };
+    let krl = &wanted.krl;
+    let outcome = match outcome {
         Ok(done) => {
             seen.krl_version = krl.version;
             seen.generation = done.generation;
@@ -136,31 +155,51 @@ struct Done {
     changes: Vec<String>,
 }
 
-struct Failure {
-    reason: String,
-    stands: Option<Stands>,
+/// How often a delivery is tried where others come between: two admins, or an admin and the keeper, bring something at the same time.
+const TRIES: u32 = 3;
+
+/// What is brought, as the store has it: it may become newer while it is on its way.
+struct Wanted {
+    krl: KrlRecord,
+    record: FleetRecord,
 }
 
-/// Where a machine stands that did not do all that was asked.
-#[derive(Debug, Clone, Copy)]
-struct Stands {
-    generation: u64,
-    krl: KrlThere,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum KrlThere {
-    Proven,
-    NotProven,
-}
-
-impl Failure {
-    fn new(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            stands: None,
+impl Wanted {
+    /// Is another try worth it? What is newer by now is what it brings: a newer KRL has all that the older one had.
+    async fn may_pass(&mut self, ca: &Ca, machine: &MachineName, failure: &Failure) -> bool {
+        match failure.cause {
+            Cause::Lasting => false,
+            Cause::Busy => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                self.renew(ca, machine).await;
+                true
+            }
+            Cause::Overtaken => {
+                let before = (self.krl.version, self.record.generation);
+                self.renew(ca, machine).await;
+                (self.krl.version, self.record.generation) != before
+            }
         }
     }
+
+    /// What cannot be read stays as it was.
+    async fn renew(&mut self, ca: &Ca, machine: &MachineName) {
+        if let Ok(krl) = krl::current(ca).await {
+            self.krl = krl;
+        }
+        if let Ok(Some(record)) = current_record(ca, machine) {
+            self.record = record;
+        }
+    }
+}
+
+/// The machine's record as it is now.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn current_record(ca: &Ca, machine: &MachineName) -> Result<Option<FleetRecord>, ReadError> {
+    ca.db
+        .read(|view| view.get_json(Table::Fleet, machine.as_str().as_bytes()))
 }
 
 async fn attempt(
@@ -182,13 +221,14 @@ async fn attempt(
             .inspect_err(|error| tracing::error!(%error, "only the KRL is brought"))
             .ok(),
     };
+    let nonce = Nonce::random();
     let request = Request::Apply {
         delivery: Delivery {
             krl: Some(parcel),
             bundle,
             first: None,
         },
-        nonce: Nonce::random(),
+        nonce,
         confirm_within: CONFIRM_WITHIN,
     };
     let report = exchange(&target, &request, &limits)
@@ -196,14 +236,10 @@ async fn attempt(
         .map_err(|error| wrong(&error))?;
     proven(&report, krl)?;
     let generation = report.state().map_or(0, |state| state.applied_generation);
-    if let Some(nonce) = report.awaiting() {
+    // Only what this delivery brought: a change that waits for somebody else's proofs is theirs to confirm (H2, R10).
+    if report.awaiting() == Some(nonce) {
         // A new connection: that it can be made is what the machine waits to see (H1, H2).
-        let confirmed = confirm(&target, &limits, nonce).await?;
-        if let Some((code, detail)) = confirmed.refusal() {
-            return Err(Failure::new(format!(
-                "it did not take the confirmation ({code}): {detail}"
-            )));
-        }
+        confirm(&target, &limits, nonce, generation).await?;
     }
     Ok(Done {
         generation,
@@ -216,13 +252,17 @@ async fn attempt(
 /// How often a confirmation is tried: sshd closes its listener for a moment when it is reloaded.
 const CONFIRM_TRIES: u32 = 4;
 
-/// Confirms an apply over a fresh login. Where only the answer was lost, the next try hears that nothing is pending: told as a failure, and
-/// the next round reads where the machine stands.
-async fn confirm(target: &Target, limits: &Limits, nonce: Nonce) -> Result<Report, Failure> {
+/// Confirms an apply over a fresh login.
+async fn confirm(
+    target: &Target,
+    limits: &Limits,
+    nonce: Nonce,
+    generation: u64,
+) -> Result<(), Failure> {
     let mut tries = 1;
-    loop {
+    let confirmed = loop {
         match exchange(target, &Request::Confirm(nonce), limits).await {
-            Ok(report) => return Ok(report),
+            Ok(report) => break report,
             Err(_) if tries < CONFIRM_TRIES => {
                 tries += 1;
                 tokio::time::sleep(Duration::from_millis(500)).await;
@@ -233,49 +273,26 @@ async fn confirm(target: &Target, limits: &Limits, nonce: Nonce) -> Result<Repor
                 )));
             }
         }
+    };
+    match confirmed.refusal() {
+        None => Ok(()),
+        // The confirmation may have come through, and only its answer was lost.
+        Some(("nothing-pending", _)) if stands_at(target, limits, generation).await => Ok(()),
+        Some((code, detail)) => Err(Failure::new(format!(
+            "it did not take the confirmation ({code}): {detail}"
+        ))),
     }
 }
 
-/// Is this KRL what the machine's own OpenSSH reads and obeys, and did the machine do what was asked?
-fn proven(report: &Report, krl: &KrlRecord) -> Result<(), Failure> {
-    let state = report
-        .state()
-        .ok_or_else(|| Failure::new("it did not say where it stands"))?;
-    let there = state.krl_version == krl.version
-        && state.krl_canaries == "ok"
-        && state.krl_sha256 == krl.krl_sha256;
-    let fail = |reason: String| Failure {
-        reason,
-        stands: Some(Stands {
-            generation: state.applied_generation,
-            krl: if there {
-                KrlThere::Proven
-            } else {
-                KrlThere::NotProven
-            },
-        }),
-    };
-    if let Some((code, detail)) = report.refusal() {
-        return Err(fail(format!("it refused ({code}): {detail}")));
-    }
-    if state.krl_version != krl.version {
-        return Err(fail(format!(
-            "it has KRL {} instead of {}",
-            state.krl_version, krl.version
-        )));
-    }
-    if state.krl_canaries != "ok" {
-        return Err(fail(format!(
-            "its own OpenSSH does not judge the canaries as it must ({})",
-            state.krl_canaries
-        )));
-    }
-    if state.krl_sha256 != krl.krl_sha256 {
-        return Err(fail(
-            "the KRL that its sshd reads has another hash".to_owned(),
-        ));
-    }
-    Ok(())
+/// Whether the machine says that this generation is applied and waits for nothing.
+async fn stands_at(target: &Target, limits: &Limits, generation: u64) -> bool {
+    let report = exchange(target, &Request::Report, limits).await;
+    report.is_ok_and(|report| {
+        report.awaiting().is_none()
+            && report
+                .state()
+                .is_some_and(|state| state.applied_generation == generation)
+    })
 }
 
 fn named(report: &Report, states: &[SessionState]) -> Vec<String> {

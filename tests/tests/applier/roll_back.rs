@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use ca_machine::{Connection, Limits, MachineSpec, Nonce, Request};
+use ca_machine::{Connection, Limits, MachineSpec, Nonce, Request, SudoRule, bundle::AccountState};
 
-use crate::bench::{Bench, done, key, refusal};
+use crate::bench::{Bench, certificate, done, key, refusal};
 
 const LOOK: &str = "for f in /etc/ssh/sshd_config /etc/ssh/sshd_config.d/* /etc/pam.d/sshd /etc/sudoers.d/* /etc/ssh/ca/*.pub /etc/ssh/ca/sync_* \
      /etc/ssh/ca/principals/* /var/lib/ssh-ca/applier /var/lib/ssh-ca/session-record; do [ -e $f ] && stat -c '%n %a %u %g %s %Y' $f && sha256sum $f; done; true";
@@ -218,5 +218,78 @@ fn h1_without_a_timer_nothing_is_changed() -> Result<()> {
     let report = bench.send(&apply)?;
     ensure!(refusal(&report) == "no-timer", "{report:?}");
     ensure!(look(&bench)? == before);
+    Ok(())
+}
+
+/// How often sshd was told to read its configuration again.
+fn reloads(bench: &Bench) -> usize {
+    bench.machine.sshd_log().matches("Received SIGHUP").count()
+}
+
+fn await_reloads(bench: &Bench, count: usize) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while reloads(bench) < count {
+        ensure!(
+            Instant::now() < deadline,
+            "sshd was not reloaded:\n{}",
+            bench.machine.sshd_log()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    ensure!(reloads(bench) == count, "{}", bench.machine.sshd_log());
+    Ok(())
+}
+
+#[test]
+fn h2_the_listener_closes_only_for_what_sshd_reads_once() -> Result<()> {
+    let bench = bench!("h2_the_listener_closes_only_for_what_sshd_reads_once");
+    let ca = &bench.ca;
+    let mut spec = ca.spec("web-1")?;
+    bench.settle(&spec, 1, 1)?;
+    await_reloads(&bench, 1)?;
+
+    // Principals, sudo, a second user CA, another key of ssh-ca-sync, an account that expires.
+    let second_ca = key();
+    let second_sync = key();
+    spec.accounts[0].principals = ["alice@elsewhere".parse()?].into();
+    spec.accounts[0].sudo = SudoRule::All;
+    spec.accounts[1].state = AccountState::Expired;
+    spec.accounts[1].principals.clear();
+    spec.user_ca_keys.push(second_ca.public_key().clone());
+    spec.sync_keys.push(second_sync.public_key().clone());
+    let all_hold = |principal: &str| -> Result<bool> {
+        let person = key();
+        let by_second = certificate(
+            &second_ca,
+            &person,
+            "alice@corp.example/1",
+            77,
+            "alice@elsewhere",
+        );
+        Ok(bench.enters("alice", principal, "alice@corp.example/1")?
+            && bench.enters_with("alice", &person, Some(&by_second))?)
+    };
+    let apply = bench.apply(None, Some(ca.signed(&spec, 2)?));
+    let report = done(bench.send(&apply)?)?;
+    ensure!(report.changed(), "{report:?}");
+    ensure!(all_hold("alice@elsewhere")?, "it holds at once");
+    ensure!(!bench.enters("alice", "alice@web", "alice@corp.example/1")?);
+    ensure!(!bench.enters("deploy", "deploy@web", "carol@corp.example/1")?);
+    ensure!(reloads(&bench) == 1, "{}", bench.machine.sshd_log());
+
+    // The way back closes it no more than the way there.
+    done(bench.send(&Request::RollBack)?)?;
+    ensure!(bench.enters("alice", "alice@web", "alice@corp.example/1")?);
+    ensure!(!all_hold("alice@elsewhere")?);
+    ensure!(reloads(&bench) == 1, "{}", bench.machine.sshd_log());
+
+    // sshd's own configuration: there and back.
+    spec.accounts.push(crate::bench::account("bob", 61003)?);
+    let apply = bench.apply(None, Some(ca.signed(&spec, 3)?));
+    done(bench.send(&apply)?)?;
+    await_reloads(&bench, 2)?;
+    ensure!(bench.enters("bob", "bob@web", "bob@corp.example/1")?);
+    done(bench.send(&Request::RollBack)?)?;
+    await_reloads(&bench, 3)?;
     Ok(())
 }

@@ -138,6 +138,30 @@ fn h1_killed_before_the_confirmation_the_machine_puts_itself_back() -> Result<()
 }
 
 #[test]
+fn r10_h2_a_revocation_meanwhile_is_proven_and_confirms_nobody_elses_change() -> Result<()> {
+    let Some(scene) =
+        Scene::new("r10_h2_a_revocation_meanwhile_is_proven_and_confirms_nobody_elses_change")?
+    else {
+        return Ok(());
+    };
+    let web = scene.machine("web-1")?;
+    let mut running = Running::start_within(&scene, &web, 300)?;
+    running.stop_at("snapshot kept")?;
+    let words = scene
+        .company
+        .ca_ok(&["krl", "revoke", "alice@corp.example", "--keep-login"])?;
+    has(&words, &["refuses now (proven)"])?;
+    ensure!(
+        pending(&web)?,
+        "the push of a KRL confirmed a change before bootstrap proved it"
+    );
+    running.signal("-CONT")?;
+    let (status, seen) = running.end()?;
+    ensure!(status == Some(0), "{status:?}: {seen}");
+    has(&seen, &["confirmed", "keeps it now"])
+}
+
+#[test]
 fn h1_a_cut_cable_after_the_change_is_survived() -> Result<()> {
     let Some(scene) = Scene::new("h1_a_cut_cable_after_the_change_is_survived")? else {
         return Ok(());

@@ -21,9 +21,14 @@ pub struct Running {
 impl Running {
     /// Starts it with the shortest timer.
     pub fn start(scene: &Scene, machine: &Machine) -> Result<Self> {
+        Self::start_within(scene, machine, 20)
+    }
+
+    /// Starts it with a timer of so many seconds.
+    pub fn start_within(scene: &Scene, machine: &Machine, secs: u32) -> Result<Self> {
         let mut command = scene.add(machine)?;
         command
-            .args(["--confirm-within", "20"])
+            .args(["--confirm-within", &secs.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut process = command.spawn()?;

@@ -114,8 +114,10 @@ apply_bundle() {
     if [ -s "$W/changes" ]; then
         config_holds "$SSHD_CONFIG" || give_up invalid-config "$complaint"
         did checked
-        reload_sshd || give_up invalid-config "sshd did not survive the reload"
-        did reloaded
+        if sshd_must_reload "$W/changes"; then
+            reload_sshd || give_up invalid-config "sshd did not survive the reload"
+            did reloaded
+        fi
         ticks_now >"$W/ticks"
         write_whole "$PENDING/applied-at" 600 <"$W/ticks" || give_up disk "the end of the apply could not be written down"
     fi

@@ -43,6 +43,8 @@ warning() {
 
 # Ends with nothing more done. Arguments: CODE, what happened and what to do next.
 refuse() {
+    # A refused bundle takes nothing from the KRL that came with it: where the machine stands is said all the same (R10).
+    if [ -n "${krl_changed-}" ]; then state_line; fi
     printf '{"step":"refused","code":"%s","detail":"%s"}\n' "$1" "$(json "$2")"
     exit 1
 }

@@ -116,7 +116,10 @@ put_back() {
     cut -d' ' -f6 "$PENDING/list" | sed 's#/[^/]*$##' | sort -u | while read -r folder; do
         sync "$folder" 2>/dev/null
     done
-    if "$SSHD" -t 2>"$W/words"; then
+    # The snapshot's list names whatever may have changed, also where the apply was cut off before its reload.
+    if ! sshd_must_reload "$PENDING/list"; then
+        :
+    elif "$SSHD" -t 2>"$W/words"; then
         reload_sshd
     else
         warning invalid-config "sshd does not accept the configuration that stood here before, and keeps what it runs with: $(cat "$W/words")"

@@ -90,6 +90,14 @@ listener() {
         done | head -n 1
 }
 
+# Whether, of the paths that end the lines of $1, sshd reads one when it starts and not again. What else is the CA's (principals, CA keys,
+# revocations, the keys of ssh-ca-sync, PAM, sudo) is read at each login, and a reload for it would close the listener for nothing. A list that
+# cannot be read tells nothing: then it is reloaded.
+sshd_must_reload() {
+    [ -r "$1" ] || return 0
+    grep -qE " ($SSHD_CONFIG|$DROP_IN|$CA/host-cert\.pub)\$" "$1"
+}
+
 # Tells sshd to read its configuration again. The caller has run `sshd -t`: a HUP with a bad configuration kills the listener.
 # Sets told: whether one was.
 reload_sshd() {

@@ -1,6 +1,9 @@
 //! From a machine's spec to its bundle: pure, and the same bytes for the same wish.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
 
 use policies::AccountName;
 use ssh_key::PublicKey;
@@ -133,7 +136,7 @@ fn check(spec: &MachineSpec, generation: u64) -> Result<(), RenderError> {
             return Err(RenderError::NoKey { machine, what });
         }
     }
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for account in &spec.accounts {
         let name = account.name.clone();
         let reserved = [
@@ -289,12 +292,14 @@ fn drop_in(spec: &MachineSpec) -> String {
     line(format_args!(
         "    AllowAgentForwarding no\n    X11Forwarding no\n    PermitTunnel no\n"
     ));
-    let ours: Vec<&str> = spec
+    // Sorted: somebody who is suspended keeps the place in this line, and sshd need not be reloaded.
+    let ours: BTreeSet<&str> = spec
         .accounts
         .iter()
         .map(|account| account.name.as_str())
         .chain([PROBE_ACCOUNT])
         .collect();
+    let ours: Vec<&str> = ours.into_iter().collect();
     line(format_args!(
         "\nMatch User {}\n{CERTIFICATES_ONLY}",
         ours.join(",")

@@ -9,6 +9,7 @@ use super::{
     Limits, OpenError, Privilege, RunError, Secret, Target,
     client::{self, Client},
     exchange::{no_answer, out_of_time, parse, talk},
+    patience::Patience,
 };
 use crate::{
     applier::{Script, loaded},
@@ -33,6 +34,16 @@ impl Connection {
     /// # Errors
     /// [`OpenError::UnknownHostKey`] on first contact (before any login), else what went wrong.
     pub async fn open(target: &Target, limits: Limits) -> Result<Self, OpenError> {
+        let mut patience = Patience::new();
+        loop {
+            match Self::open_once(target, limits).await {
+                Err(error) if error.is_momentary() && patience.another_try().await => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn open_once(target: &Target, limits: Limits) -> Result<Self, OpenError> {
         let client = Client::new(target, &limits).await?;
         let socket = client.folder.path().join("c");
         let control = format!("ControlPath={}", socket.display());

@@ -10,17 +10,33 @@ use tokio::{
 use super::{
     Limits, OpenError, RunError, Target,
     client::{self, Client},
+    patience::Patience,
 };
 use crate::{
     report::{MAX_REPORT_BYTES, Report, ReportError},
     request::Request,
 };
 
-/// Sends `request` to the applier as `ssh-ca-sync` (whose forced command it is) over a new connection, and reads its report.
+/// Sends `request` to the applier as `ssh-ca-sync` (whose forced command it is) over a new connection, and reads its report. Where nobody
+/// listens for the moment, it is tried again for some seconds: nothing was sent yet.
 ///
 /// # Errors
 /// [`RunError`]: no connection, no end in time, or an answer that is none. A refusal by the applier is a [`Report`].
 pub async fn exchange(
+    target: &Target,
+    request: &Request,
+    limits: &Limits,
+) -> Result<Report, RunError> {
+    let mut patience = Patience::new();
+    loop {
+        match exchange_once(target, request, limits).await {
+            Err(RunError::Open(error)) if error.is_momentary() && patience.another_try().await => {}
+            answered => return answered,
+        }
+    }
+}
+
+async fn exchange_once(
     target: &Target,
     request: &Request,
     limits: &Limits,

@@ -1,0 +1,182 @@
+//! What a machine's answer to a delivery is worth: proven, or why not, and whether another try may help.
+
+use ca_machine::Report;
+
+use crate::records::KrlRecord;
+
+/// Not all was done that was asked.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// For people.
+    pub(super) reason: String,
+    /// Where the machine stands, if it said so.
+    pub(super) stands: Option<Stands>,
+    /// Whether another try may help.
+    pub(super) cause: Cause,
+}
+
+/// What kept a machine from doing what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Another delivery was quicker, and brought something newer.
+    Overtaken,
+    /// Another run was at work there.
+    Busy,
+    /// Something that another try does not mend.
+    Lasting,
+}
+
+/// Where a machine stands that did not do all that was asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stands {
+    pub(super) generation: u64,
+    pub(super) krl: KrlThere,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KrlThere {
+    Proven,
+    NotProven,
+}
+
+impl Failure {
+    pub(super) fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            stands: None,
+            cause: Cause::Lasting,
+        }
+    }
+}
+
+/// Is this KRL what the machine's own OpenSSH reads and obeys, and did the machine do what was asked?
+pub(super) fn proven(report: &Report, krl: &KrlRecord) -> Result<(), Failure> {
+    let state = match (report.state(), report.refusal()) {
+        (Some(state), _) => state,
+        (None, Some((code, detail))) => {
+            return Err(Failure {
+                cause: cause_of(code),
+                ..Failure::new(format!("it refused ({code}): {detail}"))
+            });
+        }
+        (None, None) => return Err(Failure::new("it did not say where it stands")),
+    };
+    let there = state.krl_version == krl.version
+        && state.krl_canaries == "ok"
+        && state.krl_sha256 == krl.krl_sha256;
+    let fail = |cause: Cause, reason: String| Failure {
+        reason,
+        stands: Some(Stands {
+            generation: state.applied_generation,
+            krl: if there {
+                KrlThere::Proven
+            } else {
+                KrlThere::NotProven
+            },
+        }),
+        cause,
+    };
+    if let Some((code, detail)) = report.refusal() {
+        return Err(fail(
+            cause_of(code),
+            format!("it refused ({code}): {detail}"),
+        ));
+    }
+    if state.krl_version != krl.version {
+        let cause = if state.krl_version > krl.version {
+            Cause::Overtaken
+        } else {
+            Cause::Lasting
+        };
+        return Err(fail(
+            cause,
+            format!(
+                "it has KRL {} instead of {}",
+                state.krl_version, krl.version
+            ),
+        ));
+    }
+    if state.krl_canaries != "ok" {
+        // Or another delivery put a newer KRL into place while this one looked.
+        return Err(fail(
+            Cause::Overtaken,
+            format!(
+                "its own OpenSSH does not judge the canaries as it must ({})",
+                state.krl_canaries
+            ),
+        ));
+    }
+    if state.krl_sha256 != krl.krl_sha256 {
+        return Err(fail(
+            Cause::Overtaken,
+            "the KRL that its sshd reads has another hash".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn cause_of(refusal: &str) -> Cause {
+    match refusal {
+        "old-krl" | "old-generation" => Cause::Overtaken,
+        "busy" => Cause::Busy,
+        _ => Cause::Lasting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn krl(version: u64) -> KrlRecord {
+        KrlRecord {
+            version,
+            krl_sha256: format!("hash of {version}"),
+            built_unix: 0,
+            covers: 0,
+            krl: String::new(),
+            parcel: String::new(),
+            signature: String::new(),
+        }
+    }
+
+    fn report(version: u64, end: &str) -> Report {
+        let text = format!(
+            "{{\"step\":\"state\",\"krl_version\":{version},\"krl_sha256\":\"hash of {version}\",\"krl_canaries\":\"ok\",\"applied_generation\":5}}\n{end}\n"
+        );
+        Report::parse(text.as_bytes()).expect("an answer with its end")
+    }
+
+    const DONE: &str = "{\"step\":\"done\"}";
+
+    #[test]
+    fn r10_a_refused_bundle_takes_nothing_from_a_krl_that_is_there() {
+        assert!(proven(&report(7, DONE), &krl(7)).is_ok());
+        let refused = "{\"step\":\"refused\",\"code\":\"invalid-config\",\"detail\":\"no\"}";
+        let failure = proven(&report(7, refused), &krl(7)).expect_err("it refused");
+        let stands = failure.stands.expect("it said where it stands");
+        assert_eq!((stands.krl, stands.generation), (KrlThere::Proven, 5));
+        assert_eq!(failure.cause, Cause::Lasting);
+        assert!(failure.reason.contains("invalid-config"));
+    }
+
+    #[test]
+    fn r7_what_came_between_is_told_from_what_lasts() {
+        let cause = |report: &Report| proven(report, &krl(7)).expect_err("not proven").cause;
+        assert_eq!(cause(&report(8, DONE)), Cause::Overtaken);
+        assert_eq!(cause(&report(6, DONE)), Cause::Lasting);
+        for (code, expected) in [
+            ("old-krl", Cause::Overtaken),
+            ("old-generation", Cause::Overtaken),
+            ("busy", Cause::Busy),
+            ("bad-signature", Cause::Lasting),
+        ] {
+            // Refused before it said where it stands: the reason is told all the same.
+            let line =
+                format!("{{\"step\":\"refused\",\"code\":\"{code}\",\"detail\":\"so it is\"}}\n");
+            let report = Report::parse(line.as_bytes()).expect("an answer with its end");
+            let failure = proven(&report, &krl(7)).expect_err("it refused");
+            assert_eq!(failure.cause, expected, "{code}");
+            assert!(failure.reason.contains(code), "{}", failure.reason);
+        }
+    }
+}
