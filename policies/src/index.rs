@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Email, Employee, Grant, GrantAccount, GrantId, Grantee, Limits, MachineName, Policy, PoolName,
-    TeamName,
+    AccountName, Email, Employee, Grant, GrantAccount, GrantId, Grantee, Limits, MachineName,
+    Policy, PoolName, Status, TeamName,
     graph::{Graph, number},
     rules,
 };
@@ -17,6 +17,12 @@ use crate::{
 pub struct Index {
     limits: Limits,
     people: Vec<Person>,
+    /// For each person: the account that machines have for them, if any.
+    account_on_machines: Vec<Option<u32>>,
+    /// Everybody's own accounts and the shared ones of sound grants.
+    accounts: Vec<AccountName>,
+    /// For each account: the person whose own it is, if it is sound.
+    owners: Vec<Option<u32>>,
     pools: Vec<PoolName>,
     /// For each pool: itself and every pool that it includes.
     below: Vec<Vec<u32>>,
@@ -46,6 +52,16 @@ pub(crate) struct Person {
     grants: Vec<u32>,
 }
 
+impl Person {
+    /// Invited people are, so that the account is there when they have enrolled.
+    pub(crate) fn is_on_machines(&self) -> bool {
+        match self.employee.status {
+            Status::Invited | Status::Active => true,
+            Status::Suspended | Status::Removed => false,
+        }
+    }
+}
+
 /// Whether grants of the own account count for somebody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OwnAccount {
@@ -61,6 +77,8 @@ pub(crate) struct IndexedGrant {
     pub(crate) id: GrantId,
     pub(crate) grant: Grant,
     pub(crate) pool: u32,
+    /// The number of the shared account; `None` for each one's own.
+    shared: Option<u32>,
     who: Who,
 }
 
@@ -152,13 +170,34 @@ impl Index {
                 id,
                 grant: grant.clone(),
                 pool,
+                shared: None,
                 who,
             });
+        }
+
+        let accounts = account_names(&people, &grants);
+        for grant in &mut grants {
+            if let GrantAccount::Shared(account) = &grant.grant.account {
+                grant.shared = find(&accounts, account);
+            }
+        }
+        let mut owners = vec![None; accounts.len()];
+        let mut account_on_machines = vec![None; people.len()];
+        for (at, person) in people.iter().enumerate() {
+            if let Some(account) = find(&accounts, &person.employee.account)
+                && person.own_account == OwnAccount::Sound
+            {
+                owners[account as usize] = Some(number(at));
+                account_on_machines[at] = person.is_on_machines().then_some(account);
+            }
         }
 
         Self {
             limits: policy.limits.clone(),
             people,
+            account_on_machines,
+            accounts,
+            owners,
             below: pool_graph.closure(),
             pools,
             machines_in,
@@ -225,13 +264,51 @@ impl Index {
 
     /// Those whom `grant` names.
     pub(crate) fn people_of(&self, grant: &IndexedGrant) -> impl Iterator<Item = &Person> {
+        self.person_numbers_of(grant)
+            .map(|person| &self.people[person as usize])
+    }
+
+    fn person_numbers_of(&self, grant: &IndexedGrant) -> impl Iterator<Item = u32> {
         let (one, many) = match grant.who {
             Who::Person(person) => (Some(person), [].as_slice()),
             Who::Team(team) => (None, self.members[team as usize].as_slice()),
         };
-        one.into_iter()
-            .chain(many.iter().copied())
-            .map(|person| &self.people[person as usize])
+        one.into_iter().chain(many.iter().copied())
+    }
+
+    /// The accounts that a machine must have because of `grant`; those of suspended and removed people are not among them.
+    pub(crate) fn accounts_of(&self, grant: &IndexedGrant) -> impl Iterator<Item = u32> {
+        // Nobody to use it is no reason to have a shared account: an empty team makes none.
+        let shared = grant.shared.filter(|_| {
+            self.person_numbers_of(grant)
+                .any(|person| self.people[person as usize].is_on_machines())
+        });
+        let own = grant.shared.is_none();
+        let people = own.then(|| self.person_numbers_of(grant));
+        shared.into_iter().chain(
+            people
+                .into_iter()
+                .flatten()
+                .filter_map(|person| self.account_on_machines[person as usize]),
+        )
+    }
+
+    pub(crate) fn account(&self, account: u32) -> &AccountName {
+        &self.accounts[account as usize]
+    }
+
+    /// Whose own `account` is; `None` for a shared one.
+    pub(crate) fn owner(&self, account: u32) -> Option<&Person> {
+        self.owners[account as usize].map(|person| &self.people[person as usize])
+    }
+
+    /// The sound grant of that number, which is not its ID: numbers rise with IDs.
+    pub(crate) fn grant(&self, at: u32) -> &IndexedGrant {
+        &self.grants[at as usize]
+    }
+
+    pub(crate) fn grant_numbers_on(&self, pool: u32) -> &[u32] {
+        &self.pool_grants[pool as usize]
     }
 
     pub(crate) fn grants_on(&self, pool: u32) -> impl Iterator<Item = &IndexedGrant> {
@@ -247,6 +324,10 @@ impl Index {
 
     pub(crate) fn pool_count(&self) -> usize {
         self.pools.len()
+    }
+
+    pub(crate) fn pool_number(&self, pool: &PoolName) -> Option<u32> {
+        find(&self.pools, pool)
     }
 
     pub(crate) fn pool(&self, pool: u32) -> &PoolName {
@@ -274,6 +355,21 @@ impl Index {
     pub(crate) fn people(&self) -> &[Person] {
         &self.people
     }
+}
+
+/// Every account that somebody may have or get, sorted.
+fn account_names(people: &[Person], grants: &[IndexedGrant]) -> Vec<AccountName> {
+    let own = people.iter().map(|person| &person.employee.account);
+    let shared = grants
+        .iter()
+        .filter_map(|grant| match &grant.grant.account {
+            GrantAccount::Shared(account) => Some(account),
+            GrantAccount::Own => None,
+        });
+    let mut accounts: Vec<AccountName> = own.chain(shared).cloned().collect();
+    accounts.sort_unstable();
+    accounts.dedup();
+    accounts
 }
 
 /// For each team its people, nested ones too, as sorted numbers.

@@ -8,6 +8,8 @@
 
 pub mod check;
 pub mod decide;
+pub mod document;
+pub mod expect;
 pub mod explain;
 mod graph;
 pub mod hours;
@@ -18,6 +20,7 @@ pub mod machines;
 pub mod matrix;
 pub mod model;
 pub mod names;
+pub mod plan;
 pub mod principals;
 pub mod profile;
 mod rules;
@@ -28,7 +31,7 @@ pub use explain::{Explanation, Question, Verdict, explain};
 pub use hours::{Hours, HoursError};
 pub use index::Index;
 pub use loss::{Held, beyond_policy, lost_principals};
-pub use machines::{MachineAccount, Reach, accounts_on, reach};
+pub use machines::{MachineAccount, Reach, SeenAccount, accounts_on, accounts_seen_on, reach};
 pub use matrix::{Filter, Row, View, Who, matrix, who};
 pub use model::*;
 pub use names::*;

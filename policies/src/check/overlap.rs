@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     AccountName, GrantAccount, GrantId, Index, MachineName, Policy, PoolName, Problem, Recording,
     index::{IndexedGrant, OwnAccount},
-    machines::{self, Claim},
+    machines::{Claim, Claims},
 };
 
 /// A plan has no clock: grants that end by themselves are compared as long as they are written down.
@@ -45,11 +45,10 @@ pub(super) fn recording(policy: &Policy, problems: &mut Vec<Problem>) {
     for grant in recordable.grants.values_mut() {
         grant.recording = Recording::None;
     }
-    let agree = |grants: &[&IndexedGrant]| all_equal(grants.iter().map(|grant| required(grant.id)));
     disagreements(
         &Index::new(&recordable),
-        agree,
-        |claim: &Claim| agree(&claim.grants),
+        |grants: &[&IndexedGrant]| all_equal(grants.iter().map(|grant| required(grant.id))),
+        |claim: &Claim| all_equal(claim.grants().map(|grant| required(grant.id))),
         |disagreement| match disagreement {
             Disagreement::OnPool(account, pool, grants) => {
                 problems.push(Problem::RecordingConflict {
@@ -81,18 +80,13 @@ fn disagreements(
     agree_on_machine: impl Fn(&Claim) -> bool,
     mut tell: impl FnMut(Disagreement),
 ) {
-    let ids = |grants: &[&IndexedGrant]| {
-        let mut ids: Vec<GrantId> = grants.iter().map(|grant| grant.id).collect();
-        ids.sort_unstable();
-        ids
-    };
     let mut told: BTreeSet<(AccountName, Vec<GrantId>)> = BTreeSet::new();
     for pool in 0..crate::graph::number(index.pool_count()) {
         for (account, grants) in claims_on(index, pool) {
             if agree_on_pool(&grants) {
                 continue;
             }
-            let grants = ids(&grants);
+            let grants: Vec<GrantId> = grants.iter().map(|grant| grant.id).collect();
             told.insert((account.clone(), grants.clone()));
             let pool = index.pool(pool).clone();
             tell(Disagreement::OnPool(account.clone(), pool, grants));
@@ -104,11 +98,12 @@ fn disagreements(
         if pools.len() < 2 || !seen.insert(pools) {
             continue;
         }
-        for (account, claim) in machines::claims_in(index, pools, BEFORE_EVERY_END) {
+        for claim in Claims::of(index, pools, BEFORE_EVERY_END).iter() {
             if agree_on_machine(&claim) {
                 continue;
             }
-            let grants = ids(&claim.grants);
+            let account = claim.account();
+            let grants: Vec<GrantId> = claim.grants().map(|grant| grant.id).collect();
             if told.insert((account.clone(), grants.clone())) {
                 let machine = machine.clone();
                 tell(Disagreement::OnMachine(account.clone(), machine, grants));
