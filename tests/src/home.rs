@@ -1,5 +1,6 @@
 //! A person's workstation: a home folder of their own at `/root`, an ssh-agent, and commands that see both.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -23,6 +24,7 @@ pub struct Home {
     holder: Child,
     _holder_stdin: ChildStdin,
     agent: Mutex<Option<Arc<Agent>>>,
+    environment: Mutex<BTreeMap<&'static str, PathBuf>>,
 }
 
 impl Home {
@@ -69,6 +71,7 @@ impl Home {
             holder,
             _holder_stdin: stdin,
             agent: Mutex::default(),
+            environment: Mutex::default(),
         })
     }
 
@@ -155,6 +158,24 @@ impl Home {
         Ok(started)
     }
 
+    /// Puts paths into the environment of every later command, such as `SSH_AUTH_SOCK` for an agent that is not the home's own.
+    pub fn set(&self, environment: &[(&'static str, PathBuf)]) {
+        let mut held = self
+            .environment
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        held.extend(environment.iter().cloned());
+    }
+
+    /// Takes one of them out again.
+    pub fn unset(&self, name: &str) {
+        let mut held = self
+            .environment
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        held.remove(name);
+    }
+
     /// The public key of `~/.ssh/id_ed25519`, made without a passphrase at the first call.
     ///
     /// # Errors
@@ -220,6 +241,11 @@ impl Home {
         if let Some(agent) = &*self.agent.lock().unwrap_or_else(PoisonError::into_inner) {
             command.env("SSH_AUTH_SOCK", agent.socket());
         }
+        let environment = self
+            .environment
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        command.envs(&*environment);
         command
     }
 }

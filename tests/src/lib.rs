@@ -18,6 +18,7 @@ mod company;
 mod fleet;
 mod home;
 mod machine;
+mod security_key;
 mod terminal;
 
 pub use company::{Company, Person, program, said, success};
@@ -25,4 +26,5 @@ pub use fleet::{CA_ADDRESS, Fleet};
 pub use home::{Agent, Home};
 pub use machine::spec::{MachineSpec, Sudo};
 pub use machine::{Machine, Success};
+pub use security_key::{Middleware, Owner, PIN, SecurityKey, SecurityKeyAgent};
 pub use terminal::Terminal;

@@ -26,3 +26,5 @@ mod keys;
 mod renewal;
 #[path = "employee/scene.rs"]
 mod scene;
+#[path = "employee/security_key.rs"]
+mod security_key;

@@ -104,9 +104,15 @@ impl Token {
         let raw = self.inside.try_sign(&signed).unwrap();
         let mut signature = Vec::new();
         string(&mut signature, said.name.as_bytes());
-        string(&mut signature, raw.as_bytes());
-        signature.push(said.flags);
-        signature.extend(said.counter.to_be_bytes());
+        let mut trailer = vec![said.flags];
+        trailer.extend(said.counter.to_be_bytes());
+        if said.name == self.name() {
+            string(&mut signature, raw.as_bytes());
+            signature.extend(trailer);
+        } else {
+            // Under another name the parser takes one string: so the bytes of it are still those of a right signature.
+            string(&mut signature, &[raw.as_bytes(), &trailer[..]].concat());
+        }
         armoured(&self.public, said.namespace, &signature)
     }
 
