@@ -17,6 +17,8 @@ mod process;
 mod review;
 #[path = "server/revocation.rs"]
 mod revocation;
+#[path = "server/security_key.rs"]
+mod security_key;
 #[path = "server/web.rs"]
 mod web;
 #[path = "server/world.rs"]
