@@ -204,7 +204,7 @@ fn grant_table(text: &mut String, id: GrantId, grant: &Grant) {
         line(text, format_args!("lifetime = \"{}\"", duration_text(secs)));
     }
     if let Some(hours) = &grant.hours {
-        line(text, format_args!("hours = {}", quoted(&hours.to_string())));
+        line(text, format_args!("hours = {}", quoted(hours.to_string())));
     }
     if let Some(until) = grant.until_unix_secs {
         line(text, format_args!("until = {}", time_text(until)));
@@ -256,7 +256,7 @@ pub(crate) fn time_text(unix_secs: i64) -> String {
 fn list<T: Display>(text: &mut String, field: &str, items: impl IntoIterator<Item = T>) {
     let items: Vec<String> = items
         .into_iter()
-        .map(|item| quoted(&item.to_string()))
+        .map(|item| quoted(item.to_string()))
         .collect();
     match items.as_slice() {
         [] => {}

@@ -83,7 +83,7 @@ impl Plan {
         if gained + lost + changed > 0 {
             writeln!(
                 f,
-                "in all: {} lose {lost}, {} gain {gained}, {} keep {changed} under other terms (accounts on machines)",
+                "accounts on machines in all: {lost} lost by {}, {gained} gained by {}, {changed} kept under other terms by {}",
                 people(counts.people_losing),
                 people(counts.people_gaining),
                 people(counts.people_changed),
@@ -92,9 +92,9 @@ impl Plan {
         if counts.machines > 0 {
             writeln!(
                 f,
-                "on {}: {} accounts appear, {} are closed",
-                plural(counts.machines, "machine"),
-                counts.accounts_appearing,
+                "machines in all: {} with {} and {} closed",
+                counts.machines,
+                plural(counts.accounts_appearing, "new account"),
                 counts.accounts_disappearing
             )?;
         }
@@ -110,7 +110,7 @@ fn people(count: usize) -> String {
     }
 }
 
-fn plural(count: usize, what: &str) -> String {
+fn plural(count: u64, what: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!("{count} {what}{s}")
 }

@@ -1,0 +1,21 @@
+//! The policy language: documents read and written, plans, sentences; the README's and the shipped examples.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    missing_docs
+)]
+
+mod canonical;
+mod examples;
+mod expect;
+mod faults;
+mod foreign;
+mod numbers;
+mod plan;
+mod plan_property;
+mod readme;
+mod round_trip;
+mod sound;
+mod world;
