@@ -4,6 +4,7 @@ mod mend;
 mod paths;
 mod person;
 mod reason;
+mod say;
 mod weigh;
 
 use serde::{Deserialize, Serialize};

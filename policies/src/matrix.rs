@@ -155,8 +155,7 @@ pub fn who(index: &Index, machine: &MachineName, view: View, now: OffsetDateTime
     let Some(now_unix_secs) = unix_secs_floor(now) else {
         return Vec::new();
     };
-    let mut all: BTreeMap<(&Email, &AccountName), (Status, BTreeMap<GrantId, Given>)> =
-        BTreeMap::new();
+    let mut all: BTreeMap<(&Email, &AccountName), Who> = BTreeMap::new();
     for &pool in index.pool_numbers_of(machine) {
         for grant in index.grants_on(pool) {
             for person in index.people_of(grant) {
@@ -169,20 +168,23 @@ pub fn who(index: &Index, machine: &MachineName, view: View, now: OffsetDateTime
                     GrantAccount::Shared(account) => account,
                 };
                 all.entry((&employee.email, account))
-                    .or_insert_with(|| (employee.status, BTreeMap::new()))
-                    .1
-                    .insert(grant.id, given(grant));
+                    .or_insert_with(|| Who {
+                        email: employee.email.clone(),
+                        status: employee.status,
+                        account: account.clone(),
+                        grants: Vec::new(),
+                    })
+                    .grants
+                    // A grant is on one pool and names a person once: it comes once.
+                    .push(given(grant));
             }
         }
     }
-    all.into_iter()
-        .map(|((email, account), (status, grants))| Who {
-            email: email.clone(),
-            status,
-            account: account.clone(),
-            grants: grants.into_values().collect(),
-        })
-        .collect()
+    let mut all: Vec<Who> = all.into_values().collect();
+    for one in &mut all {
+        one.grants.sort_unstable_by_key(|given| given.grant);
+    }
+    all
 }
 
 /// The numbers of the machines that `filter` wants; `None` is all of them.

@@ -9,7 +9,7 @@ use super::{
     mend::{self, Own},
     paths::{Way, Ways},
     person::{about, obstacles, own_account_fault},
-    reason::{and, utc},
+    say,
 };
 use crate::{
     AccountName, Employee, Grant, GrantAccount, GrantId, Grantee, Index, Policy, PoolName,
@@ -54,7 +54,7 @@ pub(super) fn explain(policy: &Policy, question: &Question, now: OffsetDateTime)
         question: question.clone(),
         now_unix_secs: now.unix_timestamp(),
         verdict,
-        sentence: sentence(question, verdict, &obstacles, &rules),
+        sentence: say::answer(question, verdict, &obstacles, &rules),
         next: match verdict {
             Verdict::Granted => None,
             Verdict::Denied => scene.next(&obstacles, &rules),
@@ -166,7 +166,7 @@ impl<'p> Scene<'p> {
             who: grant.who.clone(),
             account: grant.account.clone(),
             pool: grant.pool.clone(),
-            sentence: rule_sentence(id, grant),
+            sentence: say::rule(id, grant),
             team_path,
             pool_path,
             gives: None,
@@ -341,85 +341,5 @@ fn until(grant: &Grant) -> u64 {
     match grant.until_unix_secs {
         None => u64::MAX,
         Some(secs) => u64::try_from(secs).unwrap_or(0),
-    }
-}
-
-fn rule_sentence(id: GrantId, grant: &Grant) -> String {
-    let who = match &grant.who {
-        Grantee::Employee(email) => email.to_string(),
-        Grantee::Team(team) => format!("the team {team}"),
-    };
-    let account = match (&grant.account, &grant.who) {
-        (GrantAccount::Shared(account), _) => format!("the account {account}"),
-        (GrantAccount::Own, Grantee::Employee(_)) => "their own account".to_owned(),
-        (GrantAccount::Own, Grantee::Team(_)) => "their own accounts".to_owned(),
-    };
-    format!(
-        "grant {id} lets {who} use {account} on the pool {}",
-        grant.pool
-    )
-}
-
-fn sentence(
-    question: &Question,
-    verdict: Verdict,
-    obstacles: &[Missing],
-    rules: &[Rule],
-) -> String {
-    let (email, machine) = (&question.email, &question.machine);
-    match verdict {
-        Verdict::Granted => {
-            let mut accounts: Vec<String> = Vec::new();
-            for gives in rules.iter().filter_map(|rule| rule.gives.as_ref()) {
-                let account = gives.account.to_string();
-                if !accounts.contains(&account) {
-                    accounts.push(account);
-                }
-            }
-            let until = rules
-                .iter()
-                .filter_map(|rule| rule.gives.as_ref())
-                .map(|gives| gives.ends_unix_secs)
-                .max()
-                .and_then(|ends| i64::try_from(ends).ok())
-                .map_or_else(String::new, |ends| {
-                    format!(", with a certificate until {}", utc(ends))
-                });
-            format!("{email} reaches {machine} as {}{until}", and(&accounts))
-        }
-        Verdict::Denied => {
-            let account = question
-                .account
-                .as_ref()
-                .map_or_else(String::new, |account| format!(" as {account}"));
-            let why: Vec<String> = if obstacles.is_empty() {
-                match rules.first() {
-                    None => vec![format!(
-                        "no grant names them or a team of theirs, and none is on a pool of {machine}"
-                    )],
-                    Some(nearest) => {
-                        let missing = nearest
-                            .missing
-                            .iter()
-                            .map(|missing| missing.sentence.clone());
-                        let missing: Vec<String> = missing.collect();
-                        vec![format!(
-                            "the nearest is that {}, but {}",
-                            nearest.sentence,
-                            missing.join("; ")
-                        )]
-                    }
-                }
-            } else {
-                obstacles
-                    .iter()
-                    .map(|missing| missing.sentence.clone())
-                    .collect()
-            };
-            format!(
-                "{email} does not reach {machine}{account}: {}",
-                why.join("; ")
-            )
-        }
     }
 }

@@ -125,8 +125,9 @@ impl Imported {
             .iter()
             .map(|(email, employee)| (employee.account.clone(), email.clone()))
             .collect();
+        let mut uids: BTreeSet<u32> = base.employees.values().map(|known| known.uid).collect();
         for email in &self.employees {
-            if let Err(error) = added.employee(email, &mut accounts) {
+            if let Err(error) = added.employee(email, &mut accounts, &mut uids) {
                 errors.push(error);
             }
         }
@@ -166,6 +167,7 @@ impl Added {
         &mut self,
         email: &Email,
         accounts: &mut BTreeMap<AccountName, Email>,
+        uids: &mut BTreeSet<u32>,
     ) -> Result<(), AddError> {
         if let Some(known) = self.policy.employees.get(email) {
             match known.status {
@@ -198,7 +200,7 @@ impl Added {
             });
         }
         accounts.insert(account.clone(), email.clone());
-        let uid = self.uid().ok_or_else(|| AddError::UidsUsedUp {
+        let uid = self.uid(uids).ok_or_else(|| AddError::UidsUsedUp {
             email: email.clone(),
         })?;
         self.new_employees.insert(email.clone());
@@ -218,19 +220,14 @@ impl Added {
     }
 
     /// The next uid that a person may have and nobody has had.
-    fn uid(&mut self) -> Option<u32> {
+    fn uid(&mut self, taken: &mut BTreeSet<u32>) -> Option<u32> {
         let mut uid = self.next.uid.max(1000);
-        let taken = |uid| {
-            self.policy
-                .employees
-                .values()
-                .any(|employee| employee.uid == uid)
-        };
-        while !rules::is_person_uid(uid) || taken(uid) {
+        while !rules::is_person_uid(uid) || taken.contains(&uid) {
             uid = uid
                 .checked_add(1)
                 .filter(|uid| i32::try_from(*uid).is_ok())?;
         }
+        taken.insert(uid);
         self.next.uid = uid + 1;
         Some(uid)
     }

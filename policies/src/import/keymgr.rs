@@ -34,7 +34,7 @@ pub fn keymgr(
         faults: Vec::new(),
         spelled: BTreeMap::new(),
     };
-    let (lines, faults) = lines::lines(text);
+    let (lines, faults) = lines::lines(text.strip_prefix('\u{feff}').unwrap_or(text));
     for (line, column, fault) in faults {
         reading.fault(line, column, fault);
     }

@@ -90,7 +90,7 @@ pub fn csv_table_lines<'r>(
 /// gets an apostrophe in front, which spreadsheets show as text.
 #[must_use]
 pub fn csv_field(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
     let guarded = if formula {
         format!("'{text}")
     } else {

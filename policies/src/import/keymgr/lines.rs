@@ -1,5 +1,7 @@
 //! The lines of a keymgr file as words with their columns.
 
+use std::collections::BTreeSet;
+
 use super::KeymgrFault;
 
 /// One line that says something, well formed by itself: both sides have words, a group has one name.
@@ -104,8 +106,9 @@ fn line(number: u32, text: &str) -> Result<Option<Line<'_>>, (u32, KeymgrFault)>
         return Err((colon, KeymgrFault::Nothing { side: "behind" }));
     }
     for side in [&left, &right] {
-        for (at, word) in side.iter().enumerate() {
-            if side[..at].iter().any(|other| other.text == word.text) {
+        let mut seen = BTreeSet::new();
+        for word in side {
+            if !seen.insert(word.text) {
                 let name = word.text.to_owned();
                 return Err((word.column, KeymgrFault::Twice { name }));
             }
