@@ -168,8 +168,12 @@ impl Agent {
         let keys = self.blobs()?.into_iter().filter_map(|blob| {
             let kind = take_string(&mut &blob[..]).ok()?;
             // Nothing else is parsed: what is not ours to understand must not stand in the way.
-            let ours = [&b"sk-ssh-ed25519@openssh.com"[..], b"sk-ecdsa-sha2-nistp256@openssh.com"];
-            ours.contains(&kind).then(|| PublicKey::from_bytes(&blob).ok())?
+            let ours = [
+                &b"sk-ssh-ed25519@openssh.com"[..],
+                b"sk-ecdsa-sha2-nistp256@openssh.com",
+            ];
+            ours.contains(&kind)
+                .then(|| PublicKey::from_bytes(&blob).ok())?
         });
         Ok(keys.collect())
     }

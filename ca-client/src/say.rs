@@ -96,7 +96,9 @@ fn when_in(zone: &TimeZone, at_unix: i64, now_unix: i64) -> String {
     } else {
         at.strftime("%Y-%m-%d %H:%M").to_string()
     };
-    if zone.iana_name().is_none_or(|name| matches!(name, "UTC" | "Etc/UTC" | "Etc/Unknown"))
+    if zone
+        .iana_name()
+        .is_none_or(|name| matches!(name, "UTC" | "Etc/UTC" | "Etc/Unknown"))
         && at.offset() == Offset::UTC
     {
         clock.push_str(" UTC");

@@ -2,8 +2,10 @@
 //! a PIN. The private half never leaves the key; what lies on the disk is only its handle, and stays where it is.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use serde::{Deserialize, Serialize};
@@ -87,6 +89,12 @@ pub enum FindError {
     /// It was in the agent at the last login.
     #[error("the security key of your last login is no longer in the ssh-agent")]
     LeftAgent,
+    /// `ssh-keygen` cannot be run on the terminal.
+    #[error("ssh-keygen cannot be run: {0}")]
+    Make(io::Error),
+    /// `ssh-keygen` made none, and has said why.
+    #[error("no security key was made")]
+    NotMade,
     /// A path that ssh_config cannot hold.
     #[error(transparent)]
     Place(#[from] PlacesError),
@@ -152,6 +160,29 @@ impl SecurityKey {
             _ => Err(FindError::Several(
                 found.iter().map(Self::describe).collect(),
             )),
+        }
+    }
+
+    /// Has OpenSSH make one on the terminal, with the first usual name. It must be plugged in.
+    ///
+    /// # Errors
+    /// When there is no terminal, or it was not made; OpenSSH has said why.
+    pub fn make(places: &Places) -> Result<Self, FindError> {
+        let handle = places.ssh_folder.join(USUAL_NAMES[0]);
+        let tty = || File::options().read(true).write(true).open("/dev/tty");
+        let made = tty().and_then(|tty| {
+            Command::new("ssh-keygen")
+                .args(["-t", "ed25519-sk", "-O", "verify-required", "-f"])
+                .arg(&handle)
+                // All of it is a talk with the person: standard output is somebody else's.
+                .stdin(tty.try_clone()?)
+                .stdout(tty.try_clone()?)
+                .stderr(tty)
+                .status()
+        });
+        match made.map_err(FindError::Make)? {
+            status if status.success() => Self::at(&handle),
+            _ => Err(FindError::NotMade),
         }
     }
 

@@ -20,6 +20,8 @@ mod include;
 mod pinning;
 #[path = "client/renewal.rs"]
 mod renewal;
+#[path = "client/security_key.rs"]
+mod security_key;
 #[path = "client/ssh.rs"]
 mod ssh;
 #[path = "client/tls.rs"]

@@ -223,9 +223,8 @@ impl From<SignError> for Failure {
 
 impl From<FindError> for Failure {
     fn from(error: FindError) -> Self {
-        let make = || {
-            format!("Plug it in and make one: {MAKE}\n  Then: ca-client login --security-key")
-        };
+        let make =
+            || format!("Plug it in and make one: {MAKE}\n  Then: ca-client login --security-key");
         let hint = match &error {
             FindError::None | FindError::Plain { .. } | FindError::Application { .. } => make(),
             FindError::Several(_) => {
@@ -235,6 +234,11 @@ impl From<FindError> for Failure {
                 "Name the handle of a security key, such as ~/.ssh/id_ed25519_sk.".to_owned()
             }
             FindError::NoHandle { .. } | FindError::LeftAgent => "Put the handle back or add it to the agent (ssh-add); without a security key: ca-client login --plain-key".to_owned(),
+            FindError::Make(_) => "Install the OpenSSH client.".to_owned(),
+            FindError::NotMade => format!(
+                "It needs a PIN (ykman fido access change-pin, or your desktop's settings). If it is an older one without Ed25519: {}",
+                MAKE.replace("ed25519", "ecdsa")
+            ),
             FindError::Place(_) => "Move it to a path with a plain name.".to_owned(),
         };
         Self::new(error.to_string(), hint)

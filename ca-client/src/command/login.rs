@@ -22,12 +22,19 @@ use crate::{
     places::Places,
     prompt::{Answers, PromptError},
     say,
-    security_key::SecurityKey,
+    security_key::{FindError, SecurityKey},
     text,
 };
 
 /// How often a person may mistype.
 const TRIES: usize = 3;
+
+/// What somebody is asked who has no security key in `~/.ssh` or in the agent.
+const OFFER: &str =
+    "There is no security key in ~/.ssh or in the ssh-agent yet. Plug it in: make its SSH key now?";
+
+/// How long that stays on a terminal that nobody looks at.
+const OFFER_PATIENCE: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -77,14 +84,28 @@ impl Arguments {
 }
 
 impl KeyChoice {
-    /// Finds the key, before anybody is asked for a password.
-    fn key(&self, places: &Places, config: &Config) -> Result<LoginKey, Failure> {
+    /// Finds the key, before anybody is asked for a password; a person who has none yet is offered to make it.
+    fn key(
+        &self,
+        places: &Places,
+        config: &Config,
+        answers: &mut Answers,
+    ) -> Result<LoginKey, Failure> {
         let security = match (self, &config.settings.security_key) {
             (Self::Plain, _) | (Self::AsBefore, None) => {
                 return Ok(LoginKey::Fresh(FreshKey::make()));
             }
             (Self::AsBefore, Some(last)) => last.recall(),
-            (Self::Security, _) => SecurityKey::find(places),
+            (Self::Security, _) => match (SecurityKey::find(places), answers) {
+                (Err(FindError::None), Answers::Terminal(terminal)) => {
+                    if terminal.offer(OFFER, OFFER_PATIENCE)? {
+                        SecurityKey::make(places)
+                    } else {
+                        Err(FindError::None)
+                    }
+                }
+                (found, _) => found,
+            },
             (Self::SecurityAt(path), _) => SecurityKey::at(path),
         };
         Ok(LoginKey::Security(security?))
@@ -141,7 +162,7 @@ pub(super) fn log_in(
     answers: &mut Answers,
 ) -> Result<Day, Failure> {
     let mut config = Config::load(places)?;
-    let key = key.key(places, &config)?;
+    let key = key.key(places, &config, answers)?;
     let client = config.client();
     let email = match (email, config.settings.email.clone()) {
         (Some(email), _) => email.to_owned(),

@@ -12,7 +12,8 @@ use tokio::time::timeout;
 use super::{
     Ending, Failure, Format, JsonFlag, block_on,
     login::{self, KeyChoice},
-    machines::machine_list, print_json, status,
+    machines::machine_list,
+    print_json, status,
 };
 use crate::{
     agent::{self, Agent, AgentError},

@@ -35,12 +35,12 @@ pub(super) enum KeyState {
 }
 
 pub(super) fn key_state(places: &Places, session: &Session) -> KeyState {
-    let in_agent =
-        || match Agent::of_user().and_then(|mut agent| agent.holds(&session.public_key)) {
-            Ok(true) => KeyState::Held,
-            Ok(false) => KeyState::Lost,
-            Err(error) => KeyState::OutOfReach(error),
-        };
+    let in_agent = || match Agent::of_user().and_then(|mut agent| agent.holds(&session.public_key))
+    {
+        Ok(true) => KeyState::Held,
+        Ok(false) => KeyState::Lost,
+        Err(error) => KeyState::OutOfReach(error),
+    };
     match &session.key_place {
         KeyPlace::File if places.state(PRIVATE_FILE).exists() => KeyState::Held,
         KeyPlace::File => KeyState::Lost,
@@ -157,9 +157,7 @@ fn key_line(state: &KeyState, place: &KeyPlace) -> String {
             format!("{} {}", say::toned("held", Tone::Good), place_words(place))
         }
         (KeyState::Lost, KeyPlace::Agent) => {
-            format!(
-                "{lost}: the ssh-agent no longer has it (restarted?); log in: ca-client login"
-            )
+            format!("{lost}: the ssh-agent no longer has it (restarted?); log in: ca-client login")
         }
         (KeyState::Lost, KeyPlace::File) => format!("{lost}: log in: ca-client login"),
         (KeyState::Lost, KeyPlace::SecurityKey { .. }) => {
