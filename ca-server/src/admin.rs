@@ -7,6 +7,7 @@ mod grant;
 mod look;
 pub mod machine;
 mod place;
+pub mod policy;
 mod pool;
 mod revoke;
 mod team;
@@ -31,6 +32,7 @@ pub struct Admin {
 pub type Events = mpsc::Sender<AdminEvent>;
 
 impl Admin {
+    /// For this CA, speaking to machines through `agent`; starts the work with its fleet.
     /// For this CA, speaking to machines through `agent`.
     #[must_use]
     pub fn new(ca: Arc<Ca>, agent: Arc<SyncAgent>) -> Self {
@@ -129,6 +131,56 @@ impl Admin {
             R::GrantAdd(spec) => grant::add(ca, actor, spec).await,
             R::GrantList {} => look::grants(ca),
             R::GrantRemove { id } => grant::remove(ca, actor, id).await,
+            R::PolicyPlan { name, text, force } => {
+                policy::planned(ca, policy::Asked::new(name, text, force)?).await
+            }
+            R::PolicyApply {
+                name,
+                text,
+                base,
+                force,
+            } => {
+                let asked = policy::Asked::new(name, text, force)?;
+                self.apply(actor, asked, base, events).await
+            }
+            R::PolicyExport {} => policy::export(ca).await,
+            R::PolicyMatrix {
+                employees,
+                pools,
+                machines,
+                now,
+                csv,
+            } => {
+                let wanted = look::Part {
+                    employees,
+                    pools,
+                    machines,
+                    now,
+                };
+                look::matrix(ca, &wanted, csv.as_deref())
+            }
+            R::PolicyExplain {
+                email,
+                machine,
+                account,
+                security_key,
+            } => {
+                let question = look::question(&email, &machine, account.as_deref(), security_key)?;
+                look::explain(ca, question)
+            }
+            R::PolicyImport {
+                name,
+                text,
+                format,
+                domain,
+            } => {
+                let file = policy::File {
+                    asked: policy::Asked::new(name, text, false)?,
+                    format,
+                    domain,
+                };
+                policy::import(ca, file).await
+            }
             R::MachineList {} => look::machines(ca),
             R::MachineShow { machine } => look::machine(ca, &machine),
             R::MachineMove { machine, pools } => machine::put(ca, actor, &machine, &pools).await,

@@ -97,6 +97,7 @@ fn dispatch(cli: Cli, setup: Setup, clock: Clock) -> Result<Verdict, Failure> {
         Command::Pool(verb) => verb.order(),
         Command::Team(verb) => verb.order(),
         Command::Grant(verb) => verb.order(clock),
+        Command::Policy(verb) => verb.order()?,
         Command::Machine(verb) => verb.order(),
         Command::Krl(verb) => verb.order()?,
         Command::Sync(options) => options.order(),

@@ -5,6 +5,10 @@
 
 #[path = "server/authentication.rs"]
 mod authentication;
+#[path = "server/day.rs"]
+mod day;
+#[path = "server/document.rs"]
+mod document;
 #[path = "server/enrolment.rs"]
 mod enrolment;
 #[path = "server/issuance.rs"]

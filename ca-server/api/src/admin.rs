@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ApiError, Secret};
 
+pub mod policy;
 pub mod view;
 
+pub use policy::*;
 pub use view::*;
 
 /// One admin command.
@@ -178,6 +180,74 @@ pub enum AdminRequest {
     GrantRemove {
         /// Which.
         id: u64,
+    },
+    /// What a document would change; nothing is changed. Answer: [`AdminReply::PolicyPlanned`].
+    PolicyPlan {
+        /// The document's name, for messages.
+        name: String,
+        /// The document.
+        text: String,
+        /// Also where machines would be in no pool any longer.
+        #[serde(default)]
+        force: bool,
+    },
+    /// Makes the policy what a document says. Progress per machine. Answer: [`AdminReply::PolicyApplied`].
+    PolicyApply {
+        /// The document's name, for messages and the ledger.
+        name: String,
+        /// The document.
+        text: String,
+        /// The digest of the policy that it was planned against, or at least 8 characters of its beginning: refused if it is
+        /// another one by now.
+        base: String,
+        /// Also where machines would be in no pool any longer.
+        #[serde(default)]
+        force: bool,
+    },
+    /// The policy as a document. Answer: [`AdminReply::PolicyDocument`].
+    PolicyExport {},
+    /// Who reaches what. Answer: [`AdminReply::PolicyMatrix`], or [`AdminReply::Csv`] where `csv` is given.
+    PolicyMatrix {
+        /// Only these, or all.
+        #[serde(default)]
+        employees: Vec<String>,
+        /// Only the machines of these pools.
+        #[serde(default)]
+        pools: Vec<String>,
+        /// Only these machines.
+        #[serde(default)]
+        machines: Vec<String>,
+        /// What a login gives now, instead of every grant that has not ended.
+        #[serde(default)]
+        now: bool,
+        /// `table` or `lines`.
+        #[serde(default)]
+        csv: Option<String>,
+    },
+    /// Why somebody gets in, or not. Answer: [`AdminReply::PolicyExplained`].
+    PolicyExplain {
+        /// Who.
+        email: String,
+        /// Where.
+        machine: String,
+        /// As whom; any account if absent.
+        #[serde(default)]
+        account: Option<String>,
+        /// With a key in a security key.
+        #[serde(default)]
+        security_key: bool,
+    },
+    /// What another tool's file would add; nothing is changed. Answer: [`AdminReply::PolicyPlanned`], with the document to apply.
+    PolicyImport {
+        /// The file's name, for messages.
+        name: String,
+        /// The file.
+        text: String,
+        /// `keymgr`, `ssh-handler` or `authorized-keys`.
+        format: String,
+        /// What is put behind the @ where the file has only names of people.
+        #[serde(default)]
+        domain: Option<String>,
     },
     /// Answer: [`AdminReply::Machines`].
     MachineList {},
@@ -357,9 +427,9 @@ pub struct GrantSpec {
     /// Withholds the terminal.
     #[serde(default)]
     pub no_pty: bool,
-    /// Allows these beside the terminal: `port-forwarding`, `agent-forwarding`, `x11-forwarding`, `user-rc`.
+    /// Allows exactly these: `pty`, `port-forwarding`, `agent-forwarding`, `x11-forwarding`, `user-rc`.
     #[serde(default)]
-    pub allow: Vec<String>,
+    pub allow: Option<Vec<String>>,
     /// In force in these hours only: `Mon-Fri 08:00-18:00 Europe/Berlin`.
     #[serde(default)]
     pub hours: Option<String>,
@@ -462,6 +532,18 @@ pub enum AdminReply {
     Grant(GrantView),
     /// All of them.
     Grants(Vec<GrantView>),
+    /// What a document would change.
+    PolicyPlanned(Box<PolicyPlanned>),
+    /// What a document did change.
+    PolicyApplied(Box<PolicyApplied>),
+    /// The policy as a document.
+    PolicyDocument(PolicyDocument),
+    /// Who reaches what.
+    PolicyMatrix(PolicyMatrix),
+    /// Lines of comma-separated values.
+    Csv(String),
+    /// Why somebody gets in, or not.
+    PolicyExplained(Box<PolicyExplained>),
     /// One machine.
     Machine(MachineView),
     /// All of them.

@@ -23,7 +23,7 @@ use crate::{
 mod steps;
 
 pub use steps::{
-    Code, Newcomer, grant_own, invite, leave, next_grant, next_uid, reopen, suspend, welcome,
+    Code, Newcomer, Uid, grant_own, invite, leave, next_grant, next_uid, reopen, suspend, welcome,
 };
 use steps::{current, forgotten, is_shorthand};
 
@@ -91,10 +91,10 @@ pub async fn add(ca: &Arc<Ca>, actor: Actor, new: New) -> Result<AdminReply, Api
     };
     let code = Code::new(ca);
     let (key, expires) = (code.key.clone(), code.expires_unix);
-    let uids = ca.config.sync.uids;
+    let uid = Uid::Next(ca.config.sync.uids);
     policy_change(ca, actor, move |policy, editing| {
         let who = &newcomer.email;
-        welcome(policy, editing, &newcomer, uids)?;
+        welcome(policy, editing, &newcomer, uid)?;
         for pool in &pools {
             grant_own(policy, editing, who, pool)?;
         }

@@ -50,19 +50,7 @@ fn rule(spec: &GrantSpec) -> Result<Grant, ApiError> {
                 .collect(),
         ),
     };
-    let mut extensions = BTreeSet::new();
-    if !spec.no_pty {
-        extensions.insert(Extension::Pty);
-    }
-    if spec.port_forwarding {
-        extensions.insert(Extension::PortForwarding);
-    }
-    if spec.agent_forwarding {
-        extensions.insert(Extension::AgentForwarding);
-    }
-    for word in &spec.allow {
-        extensions.insert(extension(word)?);
-    }
+    let extensions = extensions(spec)?;
     let hours = spec
         .hours
         .as_deref()
@@ -94,6 +82,31 @@ fn rule(spec: &GrantSpec) -> Result<Grant, ApiError> {
         },
         system_account: spec.system_account,
     })
+}
+
+/// Exactly what is listed, or a terminal and what single flags say.
+fn extensions(spec: &GrantSpec) -> Result<BTreeSet<Extension>, ApiError> {
+    if let Some(listed) = &spec.allow {
+        if spec.port_forwarding || spec.agent_forwarding || spec.no_pty {
+            return Err(ApiError::new(
+                ErrorCode::Invalid,
+                "a list of what is allowed is the whole of it",
+            )
+            .hint("leave the single flags out"));
+        }
+        return listed.iter().map(|word| extension(word)).collect();
+    }
+    let mut extensions = BTreeSet::new();
+    if !spec.no_pty {
+        extensions.insert(Extension::Pty);
+    }
+    if spec.port_forwarding {
+        extensions.insert(Extension::PortForwarding);
+    }
+    if spec.agent_forwarding {
+        extensions.insert(Extension::AgentForwarding);
+    }
+    Ok(extensions)
 }
 
 /// `port-forwarding` and the like, as the model spells them.
@@ -149,13 +162,15 @@ pub async fn add(ca: &Arc<Ca>, actor: Actor, spec: GrantSpec) -> Result<AdminRep
     look::grant(ca, id)
 }
 
+/// Who holds the name of a shared account.
+pub(super) const SHARED: &str = "(shared)";
+
 /// A shared account has one uid on every machine, and its name is nobody's own (P9).
-fn shared(
+pub(super) fn shared(
     editing: &mut Editing<'_, '_>,
     account: &AccountName,
     uids: [u32; 2],
 ) -> Result<(), ChangeError> {
-    const SHARED: &str = "(shared)";
     let key = name_key("account", account.as_str());
     match editing.txn.get_json::<NameRecord>(Table::Accounts, &key)? {
         Some(record) if record.holder == SHARED => Ok(()),

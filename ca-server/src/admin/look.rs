@@ -1,7 +1,9 @@
 //! What the commands show: nothing here changes anything.
 
+mod explain;
 mod ledger;
 mod machines;
+mod matrix;
 mod policy;
 mod revocation;
 
@@ -10,10 +12,12 @@ use std::sync::Arc;
 use ca_api::{ApiError, admin::AdminReply};
 
 pub use self::{
+    explain::{explain, question},
     ledger::{head, ledger, verify},
-    machines::{machine, machines, who},
+    machines::{machine, machines, users},
+    matrix::{Part, matrix},
     policy::{employee, employee_view, employees, grant, grants, pool, pools, team, teams},
-    revocation::{certificate, certificates, krl, krl_check, krl_file},
+    revocation::{Revocations, certificate, certificates, krl, krl_check, krl_file},
 };
 use super::change::store_error;
 use crate::{

@@ -137,7 +137,7 @@ pub async fn prepare(
         krl_version: krl.version,
         fleet_keys: vec![text(ca.keys.fleet.public_key())],
         host_cas: vec![ca.keys.host_ca_text()],
-        who: look::who(&compiled, &name, ca.clock.now()),
+        who: look::users(&compiled, &name, ca.clock.now()),
         sample_account: accounts
             .iter()
             .find(|(_, account)| !account.system_account)

@@ -81,7 +81,7 @@ fn check_title(title: &str) -> Result<(), ApiError> {
 }
 
 /// A name that was a pool's once is never another's: certificates and files out there may still carry it (P9).
-fn new_name(
+pub fn new_name(
     editing: &mut Editing<'_, '_>,
     policy: &Policy,
     pool: &PoolName,

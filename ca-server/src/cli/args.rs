@@ -18,6 +18,7 @@ pub mod fleet;
 pub mod grant;
 pub mod krl;
 pub mod machine;
+pub mod policy;
 pub mod pool;
 pub mod team;
 
@@ -138,6 +139,9 @@ pub enum Command {
     /// Who may use which account on which pool.
     #[command(subcommand)]
     Grant(grant::GrantVerb),
+    /// The policy as a whole: plan, apply, export, import, explain.
+    #[command(subcommand)]
+    Policy(policy::PolicyVerb),
     /// Machines that the CA looks after (`bootstrap add-machine` adds them).
     #[command(subcommand)]
     Machine(machine::MachineVerb),

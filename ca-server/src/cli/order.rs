@@ -13,6 +13,26 @@ pub struct Order {
     pub question: Option<String>,
     /// Where the answer goes.
     pub sink: Sink,
+    /// What follows where the answer is a plan.
+    pub apply: Option<Apply>,
+}
+
+/// A plan is shown first, and applied if the person agrees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Apply {
+    /// Against which policy.
+    pub base: Base,
+    /// Did the person agree on the command line?
+    pub consent: Consent,
+}
+
+/// The policy that a document is applied to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// The one that the plan was made against.
+    AsPlanned,
+    /// The one with this digest, or this beginning of one.
+    Pinned(String),
 }
 
 /// Where an answer goes.
@@ -26,7 +46,9 @@ pub enum Sink {
     Krl(PathBuf),
     /// The ledger's head into this file, or to standard output.
     Head(Option<PathBuf>),
-    /// To standard output; findings of a check-up that were not to be repaired make the exit code 1.
+    /// The policy's document into this file, or to standard output.
+    Document(Option<PathBuf>),
+    /// To standard output; findings of a check-up that are left make the exit code 1.
     Findings,
 }
 
@@ -59,6 +81,16 @@ pub enum OrderError {
         /// What it should be.
         what: &'static str,
     },
+    /// It cannot be told what to do with a file.
+    #[error("it cannot be told {what} from the name of {}; {remedy}", path.display())]
+    Unclear {
+        /// Which.
+        path: PathBuf,
+        /// What cannot be told.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
 }
 
 impl Order {
@@ -69,7 +101,15 @@ impl Order {
             request,
             question: None,
             sink: Sink::Print,
+            apply: None,
         }
+    }
+
+    /// The answer is a plan: it is shown, and applied if the person agrees.
+    #[must_use]
+    pub fn then_apply(mut self, apply: Apply) -> Self {
+        self.apply = Some(apply);
+        self
     }
 
     /// Asks first, unless the person already said yes.

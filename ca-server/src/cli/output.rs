@@ -4,7 +4,7 @@ use std::{io, io::Write as _, process::ExitCode};
 
 use ca_api::{
     ErrorCode,
-    admin::{AdminReply, DeliveryOutcome},
+    admin::{AdminReply, DeliveryOutcome, MachineDelivery},
 };
 use serde_json::{Value, json};
 
@@ -47,10 +47,12 @@ pub fn verdict(reply: &AdminReply, sink: &Sink) -> Verdict {
     match reply {
         // As `ssh-keygen -Q` has it: a revoked certificate is no success.
         AdminReply::KrlJudged(judged) if judged.revoked => Verdict::Failed,
+        // A document that cannot be applied, and an answer of "no", are no success either.
+        AdminReply::PolicyPlanned(planned) if !planned.sound() => Verdict::Failed,
+        AdminReply::PolicyExplained(explained) if !explained.allowed => Verdict::Failed,
+        AdminReply::PolicyApplied(applied) => all(proven(&applied.machines)),
         AdminReply::Revoked(revocation) => all(revocation.proven()),
-        AdminReply::Synced(machines) => all(machines
-            .iter()
-            .all(|machine| matches!(machine.outcome, DeliveryOutcome::Proven { .. }))),
+        AdminReply::Synced(machines) => all(proven(machines)),
         AdminReply::Checked(machines) => {
             if machines.iter().any(|machine| !machine.reached) {
                 Verdict::Partly
@@ -64,6 +66,12 @@ pub fn verdict(reply: &AdminReply, sink: &Sink) -> Verdict {
         }
         _ => Verdict::Done,
     }
+}
+
+fn proven(machines: &[MachineDelivery]) -> bool {
+    machines
+        .iter()
+        .all(|machine| matches!(machine.outcome, DeliveryOutcome::Proven { .. }))
 }
 
 /// The style of what is printed.

@@ -13,9 +13,12 @@ pub mod audit;
 pub mod cert;
 pub mod delivery;
 pub mod employee;
+pub mod explain;
 pub mod grant;
 pub mod krl;
 pub mod machine;
+pub mod matrix;
+pub mod policy;
 pub mod pool;
 pub mod revocation;
 pub mod setup;
@@ -29,6 +32,8 @@ pub struct Context {
     pub clock: Clock,
     /// The employee whom the command was about, if it was about one who can come back.
     pub employee: Option<String>,
+    /// How wide the terminal is; `None` where there is none.
+    pub width: Option<usize>,
 }
 
 /// Any answer, for people.
@@ -46,6 +51,14 @@ pub fn reply(reply: &AdminReply, context: &Context) -> String {
         AdminReply::Teams(all) => team::all(all),
         AdminReply::Grant(one) => grant::all(std::slice::from_ref(one), clock),
         AdminReply::Grants(all) => grant::all(all, clock),
+        AdminReply::PolicyPlanned(planned) => {
+            policy::planned(planned, policy::Then::SayNext, clock)
+        }
+        AdminReply::PolicyApplied(applied) => policy::applied(applied, clock),
+        AdminReply::PolicyDocument(document) => super::text::block(&document.text),
+        AdminReply::PolicyMatrix(table) => matrix::table(table, context.width),
+        AdminReply::Csv(text) => text.clone(),
+        AdminReply::PolicyExplained(explained) => explain::explained(explained, clock),
         AdminReply::Machine(one) => machine::one(one, clock),
         AdminReply::Machines(all) => machine::all(all, clock),
         AdminReply::Revoked(revocation) => revocation::revoked(revocation, context),

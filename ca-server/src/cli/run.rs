@@ -6,8 +6,9 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ca_api::admin::{AdminReply, AdminRequest, RevokeTarget};
+use ca_api::admin::{AdminReply, AdminRequest, Invitation, RevokeTarget};
 
+use self::apply::Next;
 use super::{
     args::{GlobalArgs, Url},
     client::{ClientError, ask_socket, memory::Memory, remote::Remote},
@@ -18,6 +19,8 @@ use super::{
     terminal,
     time::Clock,
 };
+
+mod apply;
 
 /// Carries it out.
 ///
@@ -32,19 +35,28 @@ pub fn run(order: Order, global: &GlobalArgs, clock: Clock) -> Result<Verdict, F
     } else {
         Style::Text
     };
-    let mut progress = Progress::new(Manner::choose(global.quiet, global.json));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new("system", format!("cannot start: {error}")))?;
-    let reply = runtime.block_on(async {
-        tokio::select! {
-            reply = ask(&order.request, global, clock, &mut progress) => reply.map_err(Failure::from),
-            _ = tokio::signal::ctrl_c() => Err(stopped_watching()),
+    let exchange = |request: &AdminRequest| {
+        let mut progress = Progress::new(Manner::choose(global.quiet, global.json));
+        let reply = runtime.block_on(async {
+            tokio::select! {
+                reply = ask(request, global, clock, &mut progress) => reply.map_err(Failure::from),
+                _ = tokio::signal::ctrl_c() => Err(stopped_watching()),
+            }
+        });
+        progress.finish();
+        reply
+    };
+    let mut reply = exchange(&order.request)?;
+    if let Some(apply) = &order.apply {
+        match apply::next(apply, &order.request, &reply, global, clock)? {
+            Next::Show => {}
+            Next::Apply(request) => reply = exchange(&request)?,
         }
-    });
-    progress.finish();
-    let reply = reply?;
+    }
     deliver(&reply, &order, global, style, clock)?;
     Ok(verdict(&reply, &order.sink))
 }
@@ -122,6 +134,9 @@ fn deliver(
             })?;
             return write_out(path, &bytes, "KRL", global);
         }
+        (Sink::Document(Some(path)), AdminReply::PolicyDocument(document)) => {
+            return write_out(path, document.text.as_bytes(), "policy", global);
+        }
         (Sink::Head(Some(path)), AdminReply::LedgerHead(head)) => {
             return write_out(
                 path,
@@ -140,23 +155,33 @@ fn deliver(
         (_, AdminReply::Invited(invitation)) if global.quiet => {
             print(&format!("{}\n", render::paste_line(invitation)))
         }
-        (_, AdminReply::Invited(invitation)) => {
-            // The line stands alone on standard output, so that it can be piped into a message.
-            let (before, after) = render::around_paste_line(invitation, clock);
-            let mut stderr = anstream::stderr();
-            let _ = stderr.write_all(before.as_bytes());
-            print(&format!("{}\n", render::paste_line(invitation)))?;
-            let _ = stderr.write_all(after.as_bytes());
-            Ok(())
-        }
-        _ => print(&render::reply(
-            reply,
-            &Context {
+        (_, AdminReply::Invited(invitation)) => invite(invitation, clock),
+        _ => {
+            let context = Context {
                 clock,
                 employee: employee(&order.request),
-            },
-        )),
+                width: terminal::width(),
+            };
+            print(&render::reply(reply, &context))?;
+            match reply {
+                AdminReply::PolicyApplied(applied) => applied
+                    .invitations
+                    .iter()
+                    .try_for_each(|invitation| invite(invitation, clock)),
+                _ => Ok(()),
+            }
+        }
     }
+}
+
+/// The line stands alone on standard output, so that it can be piped into a message.
+fn invite(invitation: &Invitation, clock: Clock) -> Result<(), Failure> {
+    let (before, after) = render::around_paste_line(invitation, clock);
+    let mut stderr = anstream::stderr();
+    let _ = stderr.write_all(before.as_bytes());
+    print(&format!("{}\n", render::paste_line(invitation)))?;
+    let _ = stderr.write_all(after.as_bytes());
+    Ok(())
 }
 
 /// Whom a revocation was about, if they can come back.

@@ -17,6 +17,13 @@ pub fn somebody_there() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
+/// How many columns standard output has, where it is a terminal.
+#[must_use]
+pub fn width() -> Option<usize> {
+    terminal_size::terminal_size_of(io::stdout())
+        .map(|(terminal_size::Width(columns), _)| usize::from(columns))
+}
+
 /// Asks whether to go on; everything but a clear yes is a no.
 ///
 /// # Errors

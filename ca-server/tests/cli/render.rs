@@ -26,6 +26,7 @@ fn rendered(reply: &AdminReply, employee: Option<&str>) -> String {
     let context = Context {
         clock: CLOCK,
         employee: employee.map(str::to_owned),
+        width: None,
     };
     render::reply(reply, &context)
 }

@@ -39,6 +39,12 @@ fn verb(request: &AdminRequest) -> &'static str {
         R::GrantAdd(_) => "grant_add",
         R::GrantList {} => "grant_list",
         R::GrantRemove { .. } => "grant_remove",
+        R::PolicyPlan { .. } => "policy_plan",
+        R::PolicyApply { .. } => "policy_apply",
+        R::PolicyExport {} => "policy_export",
+        R::PolicyMatrix { .. } => "policy_matrix",
+        R::PolicyExplain { .. } => "policy_explain",
+        R::PolicyImport { .. } => "policy_import",
         R::MachineList {} => "machine_list",
         R::MachineShow { .. } => "machine_show",
         R::MachineMove { .. } => "machine_move",
@@ -64,7 +70,7 @@ fn verb(request: &AdminRequest) -> &'static str {
 }
 
 /// How many arms `verb` has.
-const VERBS: usize = 45;
+const VERBS: usize = 51;
 
 pub fn every_command() -> Vec<Value> {
     let email = "zoe@corp.example";
@@ -93,6 +99,12 @@ pub fn every_command() -> Vec<Value> {
         json!({"verb": "grant_add", "employee": email, "pool": "web", "account": "self"}),
         json!({"verb": "grant_list"}),
         json!({"verb": "grant_remove", "id": 999}),
+        json!({"verb": "policy_plan", "name": "p.toml", "text": ""}),
+        json!({"verb": "policy_apply", "name": "p.toml", "text": "", "base": "00000000"}),
+        json!({"verb": "policy_export"}),
+        json!({"verb": "policy_matrix"}),
+        json!({"verb": "policy_explain", "email": email, "machine": "m"}),
+        json!({"verb": "policy_import", "name": "keys.cfg", "text": "", "format": "keymgr", "domain": "corp.example"}),
         json!({"verb": "machine_list"}),
         json!({"verb": "machine_show", "machine": "m"}),
         json!({"verb": "machine_move", "machine": "m", "pools": []}),

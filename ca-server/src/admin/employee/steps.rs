@@ -52,14 +52,23 @@ impl Code {
     }
 }
 
+/// Which uid somebody new gets. Who comes back has theirs.
+#[derive(Debug, Clone, Copy)]
+pub enum Uid {
+    /// The next of this range.
+    Next([u32; 2]),
+    /// This one, which nobody ever had.
+    Given(u32),
+}
+
 /// Puts somebody into the policy, with the ledger entry; [`invite`] is the other half.
 pub fn welcome(
     policy: &mut Policy,
     editing: &mut Editing<'_, '_>,
     newcomer: &Newcomer,
-    uids: [u32; 2],
+    uid: Uid,
 ) -> Result<(), ChangeError> {
-    let employee = admit(policy, editing, newcomer, uids)?;
+    let employee = admit(policy, editing, newcomer, uid)?;
     editing.record(&Event::EmployeeAdded {
         email: newcomer.email.clone(),
         account: newcomer.account.clone(),
@@ -86,7 +95,7 @@ fn admit(
     policy: &mut Policy,
     editing: &mut Editing<'_, '_>,
     newcomer: &Newcomer,
-    uids: [u32; 2],
+    uid: Uid,
 ) -> Result<Employee, ChangeError> {
     let Newcomer {
         email,
@@ -128,7 +137,10 @@ fn admit(
     }
     let (uid, epoch) = match returning {
         Some(old) => (old.uid, old.epoch),
-        None => (next_uid(editing, uids)?, 1),
+        None => match uid {
+            Uid::Next(range) => (next_uid(editing, range)?, 1),
+            Uid::Given(uid) => (uid, 1),
+        },
     };
     let employee = Employee {
         email: email.clone(),

@@ -1,11 +1,11 @@
 //! Machines as the commands show them.
 
 use ca_api::admin::{AdminReply, MachineView};
-use policies::MachineName;
+use policies::{MachineName, Status, matrix::View};
 use ssh_key::{HashAlg, PublicKey};
 use time::OffsetDateTime;
 
-use super::{Reply, failed, view};
+use super::{Reply, failed, policy::status_word, view};
 use crate::{
     admin::{parse, unknown},
     ca::Ca,
@@ -82,15 +82,25 @@ fn one_machine(
     })
 }
 
-/// Who reaches a machine, as whom: `alice@corp.example as alice`.
-pub fn who(compiled: &Compiled, machine: &MachineName, now: OffsetDateTime) -> Vec<String> {
-    let mut who = Vec::new();
-    for email in compiled.policy.employees.keys() {
-        for cell in policies::reach(&compiled.index, email, now) {
-            if cell.machine == *machine {
-                who.push(format!("{email} as {}", cell.account));
-            }
-        }
-    }
-    who
+/// Who reaches a machine, as whom, by the grants that have not ended: `alice@corp.example as alice`. Who cannot log in yet is marked.
+fn who(compiled: &Compiled, machine: &MachineName, now: OffsetDateTime) -> Vec<String> {
+    policies::matrix::who(&compiled.index, machine, View::Standing, now)
+        .into_iter()
+        .map(|one| {
+            let status = match one.status {
+                Status::Active => String::new(),
+                status => format!(" ({})", status_word(status)),
+            };
+            format!("{} as {}{status}", one.email, one.account)
+        })
+        .collect()
+}
+
+/// The same for `bootstrap`, which tells each how to log in: only who can.
+pub fn users(compiled: &Compiled, machine: &MachineName, now: OffsetDateTime) -> Vec<String> {
+    policies::matrix::who(&compiled.index, machine, View::Standing, now)
+        .into_iter()
+        .filter(|one| one.status == Status::Active)
+        .map(|one| format!("{} as {}", one.email, one.account))
+        .collect()
 }

@@ -109,7 +109,7 @@ fn teams_of(compiled: &Compiled, email: &Email) -> BTreeSet<TeamName> {
     }
 }
 
-fn status_word(status: Status) -> &'static str {
+pub fn status_word(status: Status) -> &'static str {
     match status {
         Status::Invited => "invited",
         Status::Active => "active",
@@ -228,7 +228,7 @@ pub fn grant(ca: &Ca, id: u64) -> Reply {
     Ok(AdminReply::Grant(one_grant(id, grant)))
 }
 
-fn one_grant(id: u64, grant: &Grant) -> GrantView {
+pub fn one_grant(id: u64, grant: &Grant) -> GrantView {
     GrantView {
         id,
         who: words::grantee(&grant.who),

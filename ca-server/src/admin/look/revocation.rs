@@ -20,7 +20,7 @@ use crate::{
         fleet, number,
     },
     revoke::krl,
-    store::{KeyRange, Read, ReadError, Snapshot, Table},
+    store::{KeyRange, Read, ReadError, Table},
 };
 
 pub async fn krl(ca: &Ca) -> Reply {
@@ -143,10 +143,14 @@ pub fn certificate(ca: &Ca, serial: u64) -> Reply {
 }
 
 /// What is revoked, for looking certificates up.
-struct Revocations(BTreeSet<Revoked>);
+pub struct Revocations(BTreeSet<Revoked>);
 
 impl Revocations {
-    fn read(view: &Snapshot) -> Result<Self, ReadError> {
+    /// As it stands.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn read<R: Read>(view: &R) -> Result<Self, ReadError> {
         let all =
             view.scan_json::<RevocationRecord>(Table::Revocations, &KeyRange::all(), usize::MAX)?;
         Ok(Self(
@@ -154,14 +158,20 @@ impl Revocations {
         ))
     }
 
-    fn view(&self, serial: u64, record: CertificateRecord) -> CertificateView {
+    /// Is this certificate revoked, in whatever way?
+    pub fn contains(&self, serial: u64, record: &CertificateRecord) -> bool {
         let by_serial = Revoked::Serial {
             ca: record.ca.clone(),
             serial,
         };
-        let revoked = self.0.contains(&by_serial)
+        self.0.contains(&by_serial)
             || self.0.contains(&Revoked::KeyId(record.key_id.clone()))
-            || self.0.contains(&Revoked::Key(record.subject.clone()));
+            || self.0.contains(&Revoked::Key(record.subject.clone()))
+    }
+
+    /// As the commands show it.
+    pub fn view(&self, serial: u64, record: CertificateRecord) -> CertificateView {
+        let revoked = self.contains(serial, &record);
         CertificateView {
             serial,
             key_id: record.key_id,

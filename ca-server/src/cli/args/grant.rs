@@ -17,7 +17,7 @@ pub enum GrantVerb {
     #[command(after_help = "Examples:\n  \
                             ca-server grant add --team ops --pool production --account deploy --sudo \"/usr/bin/systemctl restart app\"\n  \
                             ca-server grant add --employee alice@corp.example --pool db --until 2026-12-24 --source 10.0.0.0/8\n  \
-                            ca-server grant add --team support --pool web --hours \"Mon-Fri 08:00-18:00 Europe/Berlin\" --allow port-forwarding\n  \
+                            ca-server grant add --team support --pool web --hours \"Mon-Fri 08:00-18:00 Europe/Berlin\" --allow pty,port-forwarding\n  \
                             ca-server grant add --team root-ops --pool db --account dba --security-key --sudo all")]
     Add(Box<GrantOptions>),
     /// List all grants.
@@ -31,9 +31,11 @@ pub enum GrantVerb {
     },
 }
 
-/// What a certificate may allow beside a terminal, as it is written.
+/// What a certificate may allow, as it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ExtensionWord {
+    /// A terminal.
+    Pty,
     /// Tunnels: `ssh -L`, `-R`, `-W`, `-J`.
     PortForwarding,
     /// The person's ssh-agent on the machine: `ssh -A`.
@@ -93,13 +95,14 @@ pub struct GrantOptions {
     /// Sessions must be recorded.
     #[arg(long)]
     record: bool,
-    /// Allow this beside the terminal (may be repeated).
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
+    /// Allow exactly this (may be repeated, or parted by commas); a terminal alone if not written.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT",
+          conflicts_with_all = ["port_forwarding", "agent_forwarding", "no_pty"])]
     allow: Vec<ExtensionWord>,
-    /// Allow port forwarding: short for `--allow port-forwarding`.
+    /// Allow a terminal and port forwarding.
     #[arg(long)]
     port_forwarding: bool,
-    /// Allow forwarding of the ssh-agent: short for `--allow agent-forwarding`.
+    /// Allow a terminal and forwarding of the ssh-agent.
     #[arg(long)]
     agent_forwarding: bool,
     /// Withhold the terminal.
@@ -128,11 +131,7 @@ impl GrantVerb {
                 port_forwarding: options.port_forwarding,
                 agent_forwarding: options.agent_forwarding,
                 no_pty: options.no_pty,
-                allow: options
-                    .allow
-                    .into_iter()
-                    .map(ExtensionWord::as_written)
-                    .collect(),
+                allow: listed(options.allow),
                 hours: options.hours,
                 security_key: options.security_key,
                 record: options.record,
@@ -153,6 +152,11 @@ fn sudo(text: &str) -> Result<String, ValueError> {
     fine.then(|| text.to_owned()).ok_or(ValueError {
         rule: "expected none, all, or commands that begin with /, parted by commas",
     })
+}
+
+/// Nothing written is no list at all.
+fn listed(words: Vec<ExtensionWord>) -> Option<Vec<String>> {
+    (!words.is_empty()).then(|| words.into_iter().map(ExtensionWord::as_written).collect())
 }
 
 /// Days, times and a zone, in their one canonical form.

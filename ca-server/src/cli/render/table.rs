@@ -92,6 +92,12 @@ impl<const N: usize> Table<N> {
         }
     }
 
+    /// Without heads: rows that read like sentences.
+    #[must_use]
+    pub fn bare() -> Self {
+        Self::new([""; N])
+    }
+
     /// One row more.
     pub fn row(&mut self, row: [Cell; N]) {
         self.rows.push(row);
@@ -114,7 +120,8 @@ impl<const N: usize> Table<N> {
             style: HEAD,
             side: sides[column],
         });
-        for row in std::iter::once(&heads).chain(&self.rows) {
+        let headed = self.heads.iter().any(|head| !head.is_empty());
+        for row in headed.then_some(&heads).into_iter().chain(&self.rows) {
             for (column, cell) in row.iter().enumerate() {
                 let gap = " ".repeat(widths[column] - cell.text.width());
                 let text = styled(cell.style, &cell.text);
