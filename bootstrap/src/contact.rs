@@ -103,7 +103,10 @@ pub fn run_hint(error: &RunError) -> &'static str {
         RunError::Open(OpenError::Refused { .. }) => {
             "Check account and key: --as USER, --identity FILE."
         }
-        RunError::Open(_) | RunError::Broken { .. } | RunError::TimedOut { .. } => {
+        RunError::Open(_)
+        | RunError::Broken { .. }
+        | RunError::Silent { .. }
+        | RunError::TimedOut { .. } => {
             "Check the network and that sshd runs there, then run the command again."
         }
         RunError::NotRoot { .. } => "The login must be root, or become root through sudo or doas.",

@@ -20,12 +20,17 @@ use ca_api::{
 };
 use tokio::sync::mpsc;
 
-use crate::{ca::Ca, fleet::agent::SyncAgent, ledger::Actor};
+use crate::{
+    ca::Ca,
+    fleet::{agent::SyncAgent, courier::Courier, ssh},
+    ledger::Actor,
+};
 
 /// Carries out admin commands.
 pub struct Admin {
     ca: Arc<Ca>,
     agent: Arc<SyncAgent>,
+    courier: Arc<Courier>,
 }
 
 /// Where progress goes.
@@ -33,10 +38,17 @@ pub type Events = mpsc::Sender<AdminEvent>;
 
 impl Admin {
     /// For this CA, speaking to machines through `agent`; starts the work with its fleet.
-    /// For this CA, speaking to machines through `agent`.
+    /// For this CA, speaking to machines through `agent`; starts the work with its fleet.
     #[must_use]
     pub fn new(ca: Arc<Ca>, agent: Arc<SyncAgent>) -> Self {
-        Self { ca, agent }
+        let courier = ssh::start(&ca, &agent);
+        Self { ca, agent, courier }
+    }
+
+    /// Who speaks to the machines.
+    #[must_use]
+    pub fn courier(&self) -> &Arc<Courier> {
+        &self.courier
     }
 
     /// Carries out one command for `actor`, who was let in by the door.

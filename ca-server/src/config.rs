@@ -48,6 +48,9 @@ pub struct Config {
     /// How machines are kept in step.
     #[serde(default)]
     pub sync: SyncConfig,
+    /// Who may read `/metrics`.
+    #[serde(default)]
+    pub metrics: MetricsConfig,
     /// Cost of the password hash.
     #[serde(default)]
     pub argon2: Argon2Config,
@@ -78,8 +81,12 @@ pub struct OwnTls {
 pub struct SyncConfig {
     /// Addresses from which machines see this server; becomes `from=` of `ssh-ca-sync`'s key. Empty: any.
     pub from: Vec<String>,
-    /// How many machines are spoken to at once.
+    /// How many machines are worked with at once.
     pub parallel: usize,
+    /// How many connections are kept open, so that a revocation need not log in first: about 1.5 MB each. 0 keeps none.
+    pub keep: usize,
+    /// How long a kept connection may be of no use, in seconds, before it is closed.
+    pub keep_idle_secs: u64,
     /// How long one machine may take, in seconds.
     pub timeout_secs: u64,
     /// First and last uid of accounts that the CA makes.
@@ -91,12 +98,23 @@ impl Default for SyncConfig {
         Self {
             from: Vec::new(),
             parallel: 16,
+            keep: 128,
+            // Longer than the time after which each machine is read back anyway.
+            keep_idle_secs: 20 * 60,
             timeout_secs: 30,
             // Free on stock systems: above systemd's (up to 65535) and below the first range that `useradd` gives to
             // containers (100000).
             uids: [66_000, 99_999],
         }
     }
+}
+
+/// Who may read `/metrics`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// SHA-256 of the bearer tokens that may read it over HTTPS, in hexadecimal, lower case: `printf %s TOKEN | sha256sum`. Empty: nobody may.
+    pub token_sha256: Vec<String>,
 }
 
 /// Argon2id (RFC 9106).
@@ -139,6 +157,7 @@ impl Config {
             listen: default_listen(),
             tls: None,
             sync: SyncConfig::default(),
+            metrics: MetricsConfig::default(),
             argon2: Argon2Config::default(),
             trusted_proxies: Vec::new(),
             breached_passwords: None,
@@ -179,6 +198,13 @@ impl Config {
         }
         if config.argon2.memory_kib < 8 || config.argon2.passes == 0 {
             return value("`argon2` needs memory_kib of at least 8 and passes of at least 1");
+        }
+        if config.metrics.token_sha256.iter().any(|hash| {
+            hash.len() != 64 || !hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        }) {
+            return value(
+                "`metrics.token_sha256` holds SHA-256 sums: 64 digits 0-9 and a-f each, not the tokens themselves",
+            );
         }
         if config.sync.uids[0] < 1000 || config.sync.uids[0] > config.sync.uids[1] {
             return value("`sync.uids` must be a range that begins at 1000 or above");

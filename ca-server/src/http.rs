@@ -2,6 +2,7 @@
 
 pub mod accept;
 mod admin_door;
+mod metrics;
 mod status;
 
 use std::{net::IpAddr, sync::Arc};
@@ -121,6 +122,7 @@ fn employee_routes() -> Router<Arc<Ca>> {
 pub fn router(ca: Arc<Ca>, admin: Arc<Admin>) -> Router {
     employee_routes()
         .with_state(Arc::clone(&ca))
+        .merge(metrics::routes(Arc::clone(&ca), Arc::clone(&admin)))
         .merge(admin_door::routes(ca, admin))
         .fallback(async || Problem(ApiError::new(ErrorCode::NotFound, "there is no such door")))
         .method_not_allowed_fallback(async || {

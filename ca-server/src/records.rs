@@ -252,6 +252,9 @@ pub struct SeenRecord {
     pub generation: u64,
     /// The KRL version that was read back.
     pub krl_version: u64,
+    /// The number after the last revocation that this KRL contains.
+    #[serde(default)]
+    pub krl_covers: u64,
     /// When it last answered.
     pub last_seen_unix: Option<i64>,
     /// What went wrong the last time; empty if nothing did.

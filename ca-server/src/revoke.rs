@@ -1,5 +1,6 @@
 //! Revocation: what is decided is durable first, then built into a KRL, checked by OpenSSH itself, and published.
 
+pub mod exposure;
 pub mod krl;
 
 use policies::Email;

@@ -229,6 +229,7 @@ async fn serve(
     let (stop, stopped) = watch::channel(false);
     let tls: TlsInForce = Arc::new(RwLock::new(opened.first));
     let admin = Arc::new(Admin::new(Arc::clone(&ca), Arc::clone(&agent)));
+    let courier = Arc::clone(admin.courier());
     let router = http::router(Arc::clone(&ca), admin);
     let proxies = ca.config.trusted_proxies.clone();
     let doors = [
@@ -241,11 +242,7 @@ async fn serve(
             stopped.clone(),
         )),
         tokio::spawn(http::accept::socket(socket, router, stopped.clone())),
-        tokio::spawn(keeper::keep(
-            Arc::clone(&ca),
-            Arc::clone(&agent),
-            stopped.clone(),
-        )),
+        tokio::spawn(keeper::keep(Arc::clone(&ca), courier, stopped.clone())),
     ];
     let leaves = tokio::spawn(renew_leaf(Arc::clone(&ca), opened.tls, tls));
     tracing::info!(url = ca.config.url(), listen = %ca.config.listen, "serving");

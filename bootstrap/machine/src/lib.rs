@@ -43,4 +43,5 @@ pub use sign::{Namespace, Signed};
 pub use spec::{AccountSpec, MachineSpec, Mode, SudoRule, render};
 pub use transport::{
     Connection, HostKey, Limits, Login, OpenError, Privilege, RunError, Secret, Target, exchange,
+    knock,
 };

@@ -4,12 +4,14 @@ mod askpass;
 mod client;
 mod connection;
 mod exchange;
+mod knock;
 mod patience;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
 pub use connection::Connection;
 pub use exchange::exchange;
+pub use knock::knock;
 use ssh_key::PublicKey;
 
 use crate::report::ReportError;
@@ -202,6 +204,14 @@ pub enum RunError {
     /// It took too long and was cut off.
     #[error("{address} did not finish within {secs} s and was cut off")]
     TimedOut {
+        /// Where.
+        address: String,
+        /// How long it had.
+        secs: u64,
+    },
+    /// A connection that was open does not answer any more.
+    #[error("{address} did not answer within {secs} s over a connection that was open")]
+    Silent {
         /// Where.
         address: String,
         /// How long it had.

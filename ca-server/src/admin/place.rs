@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::{Admin, Events, change::store_error, look, machine, parse, parse_all, unknown};
 use crate::{
     fleet::{
-        deliver::{Lanes, deliver, limits, target},
+        deliver::{Lanes, limits, target},
         keeper::{Push, managed, push},
         wanted,
     },
@@ -53,16 +53,12 @@ impl Admin {
         }
         tracing::info!(machine = %name, generation, krl_version, "bootstrap reports it proven");
         let krl = krl::current(&self.ca).await.map_err(unavailable)?;
-        let attempt = deliver(
-            &self.ca,
-            &self.agent,
-            &name,
-            &record,
-            &krl,
-            Lanes::Both,
-            None,
-        )
-        .await;
+        self.courier.publish(&krl);
+        let mut results = self.courier.order(vec![name.clone()], Lanes::Both);
+        let attempt = results
+            .recv()
+            .await
+            .ok_or_else(|| unavailable("the server is stopping; run bootstrap again later"))?;
         let event = AdminEvent::Machine {
             done: 1,
             total: 1,
@@ -120,11 +116,15 @@ impl Admin {
         let krl = krl::current(&self.ca).await.map_err(unavailable)?;
         wanted::refresh_all(&self.ca).await.map_err(unavailable)?;
         let what = Push {
-            machines: self.chosen(machines, pool)?,
+            machines: self
+                .chosen(machines, pool)?
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect(),
             lanes: Lanes::Both,
             exposed_until_unix: None,
         };
-        let deliveries = push(&self.ca, &self.agent, &krl, what, Some(events)).await;
+        let deliveries = push(&self.courier, &krl, what, Some(events)).await;
         Ok(AdminReply::Synced(deliveries))
     }
 

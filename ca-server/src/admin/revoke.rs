@@ -313,11 +313,11 @@ impl Admin {
             .read(fleet)
             .map_err(|error| store_error(&error.into()))?;
         let what = Push {
-            machines,
+            machines: machines.into_iter().map(|(name, _)| name).collect(),
             lanes: Lanes::Krl,
             exposed_until_unix: decided.last_expiry_unix,
         };
-        let deliveries = push(&self.ca, &self.agent, &krl, what, Some(events)).await;
+        let deliveries = push(&self.courier, &krl, what, Some(events)).await;
         // Whoever was not reached is tried again by the keeper.
         self.ca.fleet_changed.notify_one();
         Ok(AdminReply::Revoked(Revocation {

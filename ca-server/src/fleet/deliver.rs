@@ -2,7 +2,10 @@
 
 mod judged;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ca_api::admin::{DeliveryOutcome, MachineDelivery};
 use ca_machine::{
@@ -13,9 +16,10 @@ use ca_machine::{
 use policies::MachineName;
 use ssh_key::PublicKey;
 
-use judged::{Cause, Failure, KrlThere, proven};
+use judged::{Cause, Failure, KrlThere, Reached, proven};
 
-use super::{agent::SyncAgent, wanted};
+pub use super::schedule::Lanes;
+use super::{agent::SyncAgent, courier::Attempt, kept::Kept, wanted};
 use crate::{
     ca::Ca,
     records::{FleetRecord, KrlRecord, SeenRecord},
@@ -25,23 +29,6 @@ use crate::{
 
 /// How long a machine waits for the confirmation of an apply before it puts everything back.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(120);
-
-/// What to bring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lanes {
-    /// The KRL alone: depends on nothing in the configuration (R10).
-    Krl,
-    /// The KRL, then the bundle.
-    Both,
-}
-
-/// What an attempt came to.
-pub struct Attempt {
-    /// For people.
-    pub delivery: MachineDelivery,
-    /// For the store.
-    pub seen: SeenRecord,
-}
 
 /// The way to a machine as `ssh-ca-sync`, its host key pinned (H7).
 ///
@@ -71,25 +58,33 @@ pub fn limits(ca: &Ca) -> Limits {
     }
 }
 
+/// The ways to machines.
+pub struct Ways {
+    /// What signs the logins.
+    pub agent: Arc<SyncAgent>,
+    /// Connections that are open.
+    pub kept: Kept,
+}
+
 /// Brings the KRL, and with [`Lanes::Both`] the bundle, and reads back what the machine's own OpenSSH says.
 pub async fn deliver(
     ca: &Ca,
-    agent: &SyncAgent,
+    ways: &Ways,
     machine: &MachineName,
     record: &FleetRecord,
-    krl: &KrlRecord,
+    krl: &Arc<KrlRecord>,
     lanes: Lanes,
-    exposed_until_unix: Option<i64>,
 ) -> Attempt {
     let began = Instant::now();
     let mut seen = seen(ca, machine).unwrap_or_default();
     let mut wanted = Wanted {
-        krl: krl.clone(),
+        krl: Arc::clone(krl),
         record: record.clone(),
     };
+    let mut answered = true;
     let mut tries = 1;
     let outcome = loop {
-        match attempt(ca, agent, &wanted.record, &wanted.krl, lanes).await {
+        match attempt(ca, ways, machine, &wanted, lanes).await {
             Err(failure) if tries < TRIES && wanted.may_pass(ca, machine, &failure).await => {
                 tries += 1;
             }
@@ -100,18 +95,21 @@ pub async fn deliver(
     let outcome = match outcome {
         Ok(done) => {
             seen.krl_version = krl.version;
+            seen.krl_covers = krl.covers;
             seen.generation = done.generation;
             seen.last_seen_unix = Some(ca.clock.now().unix_timestamp());
             seen.trouble = String::new();
             Ok(done)
         }
         Err(failure) => {
+            answered = failure.reached == Reached::Yes;
             if let Some(stands) = failure.stands {
                 // It answered, and did not do all that was asked: a refused bundle takes nothing from a KRL that is there (R10).
                 seen.last_seen_unix = Some(ca.clock.now().unix_timestamp());
                 seen.generation = stands.generation;
                 if stands.krl == KrlThere::Proven {
                     seen.krl_version = krl.version;
+                    seen.krl_covers = krl.covers;
                 }
             }
             seen.trouble.clone_from(&failure.reason);
@@ -132,7 +130,7 @@ pub async fn deliver(
             DeliveryOutcome::NotReached {
                 reason,
                 krl_version: seen.krl_version,
-                exposed_until_unix,
+                exposed_until_unix: None,
             },
             Vec::new(),
         ),
@@ -145,6 +143,7 @@ pub async fn deliver(
             changes,
         },
         seen,
+        answered,
     }
 }
 
@@ -160,7 +159,7 @@ const TRIES: u32 = 3;
 
 /// What is brought, as the store has it: it may become newer while it is on its way.
 struct Wanted {
-    krl: KrlRecord,
+    krl: Arc<KrlRecord>,
     record: FleetRecord,
 }
 
@@ -185,7 +184,7 @@ impl Wanted {
     /// What cannot be read stays as it was.
     async fn renew(&mut self, ca: &Ca, machine: &MachineName) {
         if let Ok(krl) = krl::current(ca).await {
-            self.krl = krl;
+            self.krl = Arc::new(krl);
         }
         if let Ok(Some(record)) = current_record(ca, machine) {
             self.record = record;
@@ -204,13 +203,14 @@ pub fn current_record(ca: &Ca, machine: &MachineName) -> Result<Option<FleetReco
 
 async fn attempt(
     ca: &Ca,
-    agent: &SyncAgent,
-    record: &FleetRecord,
-    krl: &KrlRecord,
+    ways: &Ways,
+    machine: &MachineName,
+    wanted: &Wanted,
     lanes: Lanes,
 ) -> Result<Done, Failure> {
+    let (record, krl) = (&wanted.record, &wanted.krl);
     let wrong = |error: &dyn std::fmt::Display| Failure::new(error.to_string());
-    let target = target(ca, agent, record).map_err(|error| wrong(&error))?;
+    let target = target(ca, &ways.agent, record).map_err(|error| wrong(&error))?;
     let limits = limits(ca);
     let parcel = wanted::signed(ca, Namespace::Krl, &krl.parcel, &krl.signature)
         .map_err(|error| wrong(&error))?;
@@ -231,9 +231,11 @@ async fn attempt(
         nonce,
         confirm_within: CONFIRM_WITHIN,
     };
-    let report = exchange(&target, &request, &limits)
+    let report = ways
+        .kept
+        .ask(machine, &target, &request, &limits)
         .await
-        .map_err(|error| wrong(&error))?;
+        .map_err(|error| Failure::unanswered(&error))?;
     proven(&report, krl)?;
     let generation = report.state().map_or(0, |state| state.applied_generation);
     // Only what this delivery brought: a change that waits for somebody else's proofs is theirs to confirm (H2, R10).

@@ -1,4 +1,4 @@
-//! Keeps every machine at what the CA wants: pushes after a change, tries again what failed, revocations first.
+//! Keeps every machine at what the CA wants: looks after each change, and every minute, who lacks what, and hands it to the courier.
 
 use std::{
     collections::BTreeMap,
@@ -8,24 +8,20 @@ use std::{
 
 use ca_api::admin::{AdminEvent, DeliveryOutcome, MachineDelivery};
 use policies::MachineName;
-use tokio::{
-    sync::{Semaphore, mpsc},
-    task::JoinSet,
-};
+use tokio::sync::mpsc;
 
 use super::{
-    agent::SyncAgent,
-    deliver::{Attempt, Lanes, deliver, seen},
+    courier::Courier,
+    schedule::{Lanes, Need},
     wanted,
 };
 use crate::{
     admin::machine::{self, HOST_CERTIFICATE_SECS},
-    ca::{Ca, unix_ms},
+    ca::Ca,
     house,
-    ledger::{Actor, Event},
     records::{FleetRecord, KrlRecord, MachineStatus, SeenRecord, fleet},
     revoke::krl,
-    store::{ReadError, Table},
+    store::{KeyRange, Read, ReadError, Table},
 };
 
 /// How often machines are looked at when nothing changed.
@@ -37,27 +33,10 @@ const LOOK_AGAIN_SECS: i64 = 15 * 60;
 /// How often rows that ended are deleted.
 const SWEEP: Duration = Duration::from_secs(3600);
 
-/// The longest pause after failures: a machine that is back has its revocations within a minute (R1).
-const LONGEST_PAUSE: Duration = ROUND;
-
-/// A machine that failed: how often, with which KRL, and until when it is left alone.
-struct Pause {
-    failures: u32,
-    krl_version: u64,
-    until: Instant,
-}
-
-impl Pause {
-    /// A KRL that was not tried yet does not wait: why the last push failed may have nothing to do with it (R10).
-    fn holds(&self, krl_version: u64, now: Instant) -> bool {
-        self.krl_version == krl_version && now < self.until
-    }
-}
-
 /// A push to many machines.
 pub struct Push {
     /// To these.
-    pub machines: Vec<(MachineName, FleetRecord)>,
+    pub machines: Vec<MachineName>,
     /// What to bring.
     pub lanes: Lanes,
     /// Until when a revoked certificate would still work on a machine that is not reached.
@@ -76,40 +55,25 @@ pub fn managed(ca: &Ca) -> Result<Vec<(MachineName, FleetRecord)>, ReadError> {
         .collect())
 }
 
-/// Brings the KRL (and bundles) to machines, many at once, each on its own: a slow or dead one delays no other (R7).
-/// Sends a line for each as it is done.
+/// Brings the KRL (and bundles) to machines at once and waits for what each came to. Sends a line for each as it is done.
 pub async fn push(
-    ca: &Arc<Ca>,
-    agent: &Arc<SyncAgent>,
+    courier: &Courier,
     krl: &KrlRecord,
     push: Push,
     events: Option<&mpsc::Sender<AdminEvent>>,
 ) -> Vec<MachineDelivery> {
-    let turns = Arc::new(Semaphore::new(ca.config.sync.parallel));
-    let krl = Arc::new(krl.clone());
     let total = push.machines.len();
-    let mut running = JoinSet::new();
-    for (name, record) in push.machines {
-        let (ca, agent, krl, turns) = (
-            Arc::clone(ca),
-            Arc::clone(agent),
-            Arc::clone(&krl),
-            Arc::clone(&turns),
-        );
-        let (lanes, exposed) = (push.lanes, push.exposed_until_unix);
-        running.spawn(async move {
-            let _turn = turns.acquire().await;
-            let attempt = deliver(&ca, &agent, &name, &record, &krl, lanes, exposed).await;
-            note(&ca, &name, &attempt).await;
-            attempt.delivery
-        });
-    }
+    courier.publish(krl);
+    let mut results = courier.order(push.machines, push.lanes);
     let mut deliveries = Vec::with_capacity(total);
-    while let Some(done) = running.join_next().await {
-        let Ok(delivery) = done else {
-            tracing::error!("a delivery ended without a result");
-            continue;
-        };
+    while let Some(attempt) = results.recv().await {
+        let mut delivery = attempt.delivery;
+        if let DeliveryOutcome::NotReached {
+            exposed_until_unix, ..
+        } = &mut delivery.outcome
+        {
+            *exposed_until_unix = push.exposed_until_unix;
+        }
         if let Some(events) = events {
             let event = AdminEvent::Machine {
                 done: deliveries.len() + 1,
@@ -125,59 +89,15 @@ pub async fn push(
     deliveries
 }
 
-/// Stores what was heard; a change for the better or worse goes into the ledger.
-async fn note(ca: &Ca, machine: &MachineName, attempt: &Attempt) {
-    let before = seen(ca, machine).unwrap_or_default();
-    let (at, name, now) = (
-        unix_ms(ca.clock.now()),
-        machine.clone(),
-        attempt.seen.clone(),
-    );
-    let event = match &attempt.delivery.outcome {
-        DeliveryOutcome::Proven { krl_version, .. } if before.krl_version != *krl_version => {
-            Some(Event::KrlProven {
-                machine: machine.clone(),
-                version: *krl_version,
-            })
-        }
-        DeliveryOutcome::Proven { generation, .. } if before.generation != *generation => {
-            Some(Event::MachineSynced {
-                machine: machine.clone(),
-                generation: *generation,
-            })
-        }
-        DeliveryOutcome::NotReached { reason, .. } if before.trouble != *reason => {
-            Some(Event::MachineUnreachable {
-                machine: machine.clone(),
-                reason: reason.clone(),
-            })
-        }
-        DeliveryOutcome::Proven { .. } | DeliveryOutcome::NotReached { .. } => None,
-    };
-    let stored = ca
-        .db
-        .write_async(move |txn| {
-            txn.unrecorded()
-                .put_json(Table::Seen, name.as_str().as_bytes(), &now);
-            if let Some(event) = &event {
-                txn.record(at, &Actor::Server, event);
-            }
-            Ok::<_, ReadError>(())
-        })
-        .await;
-    if let Err(error) = stored {
-        tracing::error!(%machine, %error, "what was heard of the machine could not be stored");
-    }
-}
-
 /// Keeps the machines until `stop` says so.
 pub async fn keep(
     ca: Arc<Ca>,
-    agent: Arc<SyncAgent>,
+    courier: Arc<Courier>,
     mut stop: tokio::sync::watch::Receiver<bool>,
 ) {
-    let mut pauses: BTreeMap<MachineName, Pause> = BTreeMap::new();
     let mut swept = None;
+    // Connections that are kept are opened before a revocation needs them.
+    let mut greet = ca.config.sync.keep;
     loop {
         if swept.is_none_or(|at: Instant| at.elapsed() > SWEEP) {
             swept = Some(Instant::now());
@@ -188,8 +108,9 @@ pub async fn keep(
         if let Err(error) = house::sum_refusals(&ca).await {
             tracing::error!(%error, "refusals that were counted could not be written down");
         }
-        if let Err(error) = round(&ca, &agent, &mut pauses).await {
-            tracing::error!(%error, "machines could not be brought up to date");
+        match round(&ca, &courier, greet).await {
+            Ok(()) => greet = 0,
+            Err(error) => tracing::error!(%error, "machines could not be brought up to date"),
         }
         tokio::select! {
             () = ca.fleet_changed.notified() => {}
@@ -225,73 +146,51 @@ fn is_due(seen: &SeenRecord, now_unix: i64) -> bool {
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
     #[error(transparent)]
-    Wanted(#[from] wanted::WantedError),
-    #[error(transparent)]
     Krl(#[from] krl::KrlError),
     #[error(transparent)]
     Read(#[from] ReadError),
 }
 
-async fn round(
-    ca: &Arc<Ca>,
-    agent: &Arc<SyncAgent>,
-    pauses: &mut BTreeMap<MachineName, Pause>,
-) -> Result<(), RoundError> {
+/// Says who lacks what, revocations first: the courier goes on by itself.
+async fn round(ca: &Arc<Ca>, courier: &Courier, greet: usize) -> Result<(), RoundError> {
     let krl = krl::current(ca).await?;
+    courier.publish(&krl);
+    courier.want(needs(ca, krl.version, greet)?);
     // A bundle that cannot be made must not keep a revocation from its machine (R10).
     renew_host_certificates(ca).await;
-    if let Err(error) = wanted::refresh_all(ca).await {
-        tracing::error!(%error, "bundles could not be brought up to date");
-    }
-    let mut behind = (Vec::new(), Vec::new());
-    let now_unix = ca.clock.now().unix_timestamp();
-    for (name, record) in managed(ca)? {
-        if pauses
-            .get(&name)
-            .is_some_and(|pause| pause.holds(krl.version, Instant::now()))
-        {
-            continue;
-        }
-        let seen = seen(ca, &name)?;
-        if seen.generation != record.generation {
-            behind.1.push((name, record));
-        } else if seen.krl_version != krl.version || is_due(&seen, now_unix) {
-            behind.0.push((name, record));
-        }
-    }
-    for (mut machines, lanes) in [(behind.0, Lanes::Krl), (behind.1, Lanes::Both)] {
-        if machines.is_empty() {
-            continue;
-        }
-        // Those that failed before come last: they take their time-out after the others have their turn (R7).
-        machines.sort_by_key(|(name, _)| pauses.get(name).map_or(0, |pause| pause.failures));
-        let pushed = Push {
-            machines,
-            lanes,
-            exposed_until_unix: None,
-        };
-        for delivery in push(ca, agent, &krl, pushed, None).await {
-            let Ok(name) = delivery.machine.parse::<MachineName>() else {
-                continue;
-            };
-            match delivery.outcome {
-                DeliveryOutcome::Proven { .. } => {
-                    pauses.remove(&name);
-                }
-                DeliveryOutcome::NotReached { .. } => {
-                    let failures = pauses.get(&name).map_or(0, |pause| pause.failures) + 1;
-                    let length = Duration::from_secs(5 << failures.min(10)).min(LONGEST_PAUSE);
-                    let pause = Pause {
-                        failures,
-                        krl_version: krl.version,
-                        until: Instant::now() + length,
-                    };
-                    pauses.insert(name, pause);
-                }
-            }
-        }
+    match wanted::refresh_all(ca).await {
+        Ok(changed) if changed.is_empty() => {}
+        Ok(_) => courier.want(needs(ca, krl.version, greet)?),
+        Err(error) => tracing::error!(%error, "bundles could not be brought up to date"),
     }
     Ok(())
+}
+
+/// What each machine lacks; the first `greet` of them are looked at in any case.
+fn needs(ca: &Ca, krl: u64, greet: usize) -> Result<Vec<(MachineName, Need)>, ReadError> {
+    let view = ca.db.snapshot()?;
+    let now_unix = ca.clock.now().unix_timestamp();
+    let seen: BTreeMap<Vec<u8>, SeenRecord> = view
+        .scan_json(Table::Seen, &KeyRange::all(), usize::MAX)?
+        .into_iter()
+        .collect();
+    let nothing = SeenRecord::default();
+    Ok(fleet(&view)?
+        .into_iter()
+        .filter(|(_, record)| record.status == MachineStatus::Managed)
+        .enumerate()
+        .map(|(number, (name, record))| {
+            let seen = seen.get(name.as_str().as_bytes()).unwrap_or(&nothing);
+            let lacking = |wanted: u64, there: u64| if there == wanted { 0 } else { wanted };
+            let need = Need {
+                krl: lacking(krl, seen.krl_version),
+                generation: lacking(record.generation, seen.generation),
+                look: number < greet || is_due(seen, now_unix),
+                silent: !seen.trouble.is_empty(),
+            };
+            (name, need)
+        })
+        .collect())
 }
 
 #[cfg(test)]
@@ -311,19 +210,5 @@ mod tests {
             is_due(&seen(Some(10_001)), 10_000),
             "a clock that stepped back"
         );
-    }
-
-    #[test]
-    fn r1_a_machine_that_failed_does_not_wait_for_a_krl_that_was_not_tried_yet() {
-        let now = Instant::now();
-        let pause = Pause {
-            failures: 9,
-            krl_version: 7,
-            until: now + LONGEST_PAUSE,
-        };
-        assert!(pause.holds(7, now));
-        assert!(!pause.holds(8, now));
-        assert!(!pause.holds(7, now + LONGEST_PAUSE));
-        assert!(LONGEST_PAUSE <= Duration::from_secs(60));
     }
 }

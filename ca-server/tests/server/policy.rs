@@ -321,7 +321,7 @@ async fn p1_every_other_door_refuses_who_brings_nothing_and_there_are_no_more_do
         ("GET", "/v1/../v1/admin", 404),
         ("POST", "/v1/admin/", 404),
         ("POST", "//v1/admin", 404),
-        ("GET", "/metrics", 404),
+        ("GET", "/metrics", 401),
         ("GET", "/debug", 404),
         ("GET", "/store.redb", 404),
     ] {

@@ -169,7 +169,22 @@ impl Client {
         more: &[&str],
         remote: Option<&str>,
     ) -> Result<Command, OpenError> {
-        let mut command = Command::new("ssh");
+        self.prepared(Command::new("ssh"), more, remote).await
+    }
+
+    /// `ssh` that the kernel kills when this program ends, however it ends.
+    pub(super) async fn tied_command(&self, more: &[&str]) -> Result<Command, OpenError> {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--", "ssh"]);
+        self.prepared(command, more, None).await
+    }
+
+    async fn prepared(
+        &self,
+        mut command: Command,
+        more: &[&str],
+        remote: Option<&str>,
+    ) -> Result<Command, OpenError> {
         command
             .args(&self.options)
             .args(more)

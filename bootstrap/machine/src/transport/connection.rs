@@ -1,6 +1,6 @@
 //! A kept connection: one login, several requests (`openssh` over a ControlMaster that is ours).
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, sync::Mutex, time::Duration};
 
 use openssh::{Session, Stdio as RemoteStdio};
 use tokio::{io::AsyncReadExt, process::Child, time::timeout};
@@ -22,10 +22,21 @@ use crate::{
 pub struct Connection {
     target: Target,
     limits: Limits,
+    /// How long a request may wait for the machine's first sign of life.
+    first_sign: Duration,
     session: Session,
     // Dropped in this order: the client is killed, then its private folder removed.
-    _master: Child,
+    master: Mutex<Child>,
     _client: Client,
+}
+
+/// What becomes of the client's process when this program is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tie {
+    /// It lives on until it notices that nobody speaks to it: for connections of a few seconds.
+    Loose,
+    /// The kernel kills it.
+    Fast,
 }
 
 impl Connection {
@@ -36,19 +47,37 @@ impl Connection {
     pub async fn open(target: &Target, limits: Limits) -> Result<Self, OpenError> {
         let mut patience = Patience::new();
         loop {
-            match Self::open_once(target, limits).await {
+            match Self::tied(target, limits, Tie::Loose).await {
                 Err(error) if error.is_momentary() && patience.another_try().await => {}
                 opened => return opened,
             }
         }
     }
 
-    async fn open_once(target: &Target, limits: Limits) -> Result<Self, OpenError> {
+    /// Logs in over a new TCP connection that is meant to last: it ends with this program, also if that is killed (`kill -9`).
+    ///
+    /// # Errors
+    /// As [`Connection::open`]; it is tried once. Without `setpriv` (util-linux) it cannot be bound to this program and does not open.
+    pub async fn keep(target: &Target, limits: Limits) -> Result<Self, OpenError> {
+        Self::tied(target, limits, Tie::Fast).await
+    }
+
+    /// Did the client end: was the connection closed by the machine, or did it stop answering?
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let mut master = self.master.lock().expect("nobody panics while looking");
+        !matches!(master.try_wait(), Ok(None))
+    }
+
+    async fn tied(target: &Target, limits: Limits, tie: Tie) -> Result<Self, OpenError> {
         let client = Client::new(target, &limits).await?;
         let socket = client.folder.path().join("c");
         let control = format!("ControlPath={}", socket.display());
         let options = ["-N", "-M", "-o", "ControlPersist=no", "-o", &control];
-        let mut command = client.command(&options, None).await?;
+        let mut command = match tie {
+            Tie::Loose => client.command(&options, None).await?,
+            Tie::Fast => client.tied_command(&options).await?,
+        };
         let mut master = command
             .stdin(Stdio::null())
             .spawn()
@@ -64,9 +93,14 @@ impl Connection {
         }
         Ok(Self {
             target: target.clone(),
+            first_sign: match tie {
+                Tie::Loose => limits.request,
+                // It may have been cut off long ago, and a new connection is tried then.
+                Tie::Fast => limits.connect.min(Duration::from_secs(4)),
+            },
             limits,
             session: Session::resume_mux(socket.into_boxed_path(), None),
-            _master: master,
+            master: Mutex::new(master),
             _client: client,
         })
     }
@@ -183,14 +217,19 @@ impl Connection {
             detail: error.to_string(),
         };
         let work = async {
-            let mut child = self
-                .session
-                .raw_command(command)
+            let mut remote = self.session.raw_command(command);
+            let opening = remote
                 .stdin(RemoteStdio::piped())
                 .stdout(RemoteStdio::piped())
                 .stderr(RemoteStdio::piped())
-                .spawn()
+                .spawn();
+            // It is open when the machine says so: one that is gone or hangs is told from one that works for long.
+            let mut child = timeout(self.first_sign, opening)
                 .await
+                .map_err(|_| RunError::Silent {
+                    address: self.target.address.clone(),
+                    secs: self.first_sign.as_secs(),
+                })?
                 .map_err(broken)?;
             match (
                 child.stdin().take(),

@@ -1,6 +1,6 @@
 //! What a machine's answer to a delivery is worth: proven, or why not, and whether another try may help.
 
-use ca_machine::Report;
+use ca_machine::{Report, RunError};
 
 use crate::records::KrlRecord;
 
@@ -13,6 +13,15 @@ pub(super) struct Failure {
     pub(super) stands: Option<Stands>,
     /// Whether another try may help.
     pub(super) cause: Cause,
+    /// Whether it is there at all.
+    pub(super) reached: Reached,
+}
+
+/// Did the machine say anything?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reached {
+    Yes,
+    No,
 }
 
 /// What kept a machine from doing what was asked.
@@ -45,6 +54,21 @@ impl Failure {
             reason: reason.into(),
             stands: None,
             cause: Cause::Lasting,
+            reached: Reached::Yes,
+        }
+    }
+
+    /// There is no answer.
+    pub(super) fn unanswered(error: &RunError) -> Self {
+        let reached = match error {
+            RunError::Open(_) | RunError::Silent { .. } | RunError::TimedOut { .. } => Reached::No,
+            RunError::NotRoot { .. } | RunError::Broken { .. } | RunError::Answer { .. } => {
+                Reached::Yes
+            }
+        };
+        Self {
+            reached,
+            ..Self::new(error.to_string())
         }
     }
 }
@@ -75,6 +99,7 @@ pub(super) fn proven(report: &Report, krl: &KrlRecord) -> Result<(), Failure> {
             },
         }),
         cause,
+        reached: Reached::Yes,
     };
     if let Some((code, detail)) = report.refusal() {
         return Err(fail(

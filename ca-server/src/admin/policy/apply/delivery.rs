@@ -115,26 +115,19 @@ impl Admin {
             Vec::new()
         };
         let (counted, counting) = counted(events.clone(), changed.len() + rest.len());
-        let bring = |machines, lanes| Push {
-            machines,
+        let bring = |machines: Vec<(MachineName, FleetRecord)>, lanes| Push {
+            machines: machines.into_iter().map(|(name, _)| name).collect(),
             lanes,
             exposed_until_unix,
         };
         let (mut machines, others) = tokio::join!(
             push(
-                ca,
-                &self.agent,
+                &self.courier,
                 &krl,
                 bring(changed, Lanes::Both),
                 Some(&counted)
             ),
-            push(
-                ca,
-                &self.agent,
-                &krl,
-                bring(rest, Lanes::Krl),
-                Some(&counted)
-            ),
+            push(&self.courier, &krl, bring(rest, Lanes::Krl), Some(&counted)),
         );
         drop(counted);
         // Whoever asked may be gone: that is no failure.
