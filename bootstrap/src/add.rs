@@ -30,6 +30,7 @@ use crate::{
     narrate::{Narration, Narrator, Stage},
     outcome::{Outcome, Result as Added},
     pace::Pace,
+    terminal::let_an_interrupt_come,
     wanted::Wanted,
 };
 
@@ -120,7 +121,10 @@ pub async fn machines(run: Arc<Run>, wanted: Vec<Wanted>) -> Vec<Outcome> {
             let mut told = run.narrator.of(wanted.name.as_str());
             let name = wanted.name.clone();
             let looked = look(&run, wanted, &mut told).await;
-            looked.map_err(|error| failed(&told, &name, &error))
+            match looked {
+                Ok(looked) => Ok(looked),
+                Err(error) => Err(failed(&told, &name, &error).await),
+            }
         }
     });
     let mut looked = all(looks).await;
@@ -128,11 +132,8 @@ pub async fn machines(run: Arc<Run>, wanted: Vec<Wanted>) -> Vec<Outcome> {
         for machine in &mut looked {
             if let Ok(Looked { wanted, .. }) = machine {
                 let told = run.narrator.of(wanted.name.as_str());
-                *machine = Err(failed(
-                    &told,
-                    &wanted.name.clone(),
-                    &ContactError::Declined.into(),
-                ));
+                *machine =
+                    Err(failed(&told, &wanted.name.clone(), &ContactError::Declined.into()).await);
             }
         }
     }
@@ -150,7 +151,10 @@ pub async fn machines(run: Arc<Run>, wanted: Vec<Wanted>) -> Vec<Outcome> {
                 Order::Show => show(&run, looked, &mut told).await,
                 Order::Change | Order::ChangeWithoutAsking => change(&run, looked, &mut told).await,
             };
-            done.unwrap_or_else(|error| failed(&told, &name, &error))
+            match done {
+                Ok(outcome) => outcome,
+                Err(error) => failed(&told, &name, &error).await,
+            }
         }
     });
     all(changes).await
@@ -171,7 +175,8 @@ async fn all<T: Send + 'static>(
     done
 }
 
-fn failed(told: &Narration, name: &MachineName, error: &AddError) -> Outcome {
+async fn failed(told: &Narration, name: &MachineName, error: &AddError) -> Outcome {
+    let_an_interrupt_come().await;
     told.failed(&error.to_string());
     let hint = error.hint();
     if !hint.is_empty() {

@@ -12,7 +12,7 @@ use crate::{
     contact::{Contact, Contacts, Passwords, Rebuilt},
     door::Door,
     narrate::Narrator,
-    terminal::Person,
+    terminal::{Person, let_an_interrupt_come},
     wanted::Way,
 };
 
@@ -107,6 +107,7 @@ pub async fn machines(
                 true
             }
             Err(why) => {
+                let_an_interrupt_come().await;
                 told.warn(&format!("no look from here: {why}"));
                 false
             }

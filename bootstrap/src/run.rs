@@ -20,7 +20,7 @@ use crate::{
     outcome::{self, DONE, FAILED, PARTLY, USAGE},
     pace::Pace,
     remove,
-    terminal::Person,
+    terminal::{self, Person},
     wanted::{self, UsageError},
 };
 
@@ -134,7 +134,10 @@ async fn check_machines(door: DoorArgs, shape: Shape, args: CheckArgs) -> ExitCo
         };
         let checked = match check::machines(&door, &names, &way, password, &narrator).await {
             Ok(checked) => checked,
-            Err(error) => return refuse(FAILED, &error, ""),
+            Err(error) => {
+                terminal::let_an_interrupt_come().await;
+                return refuse(FAILED, &error, "");
+            }
         };
         if shape == Shape::Json {
             let value = serde_json::json!({ "machines": checked });
@@ -199,7 +202,10 @@ async fn remove_machine(door: DoorArgs, shape: Shape, args: RemoveArgs) -> ExitC
                 }
                 ExitCode::from(DONE)
             }
-            Err(error) => refuse(FAILED, &error, &error.hint()),
+            Err(error) => {
+                terminal::let_an_interrupt_come().await;
+                refuse(FAILED, &error, &error.hint())
+            }
         }
     };
     or_interrupted(work, &watched).await
@@ -221,14 +227,17 @@ async fn or_interrupted(work: impl Future<Output = ExitCode>, narrator: &Narrato
     let signals = (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
     );
-    let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = signals else {
         return work.await;
     };
     tokio::select! {
         code = work => code,
         _ = interrupt.recv() => interrupted(narrator, before.as_ref()),
         _ = terminate.recv() => interrupted(narrator, before.as_ref()),
+        // Nobody is there to be told; every ssh ends with this program.
+        _ = hangup.recv() => ExitCode::from(FAILED),
     }
 }
 

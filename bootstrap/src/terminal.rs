@@ -1,6 +1,9 @@
 //! Questions to the person at the terminal; without one, nothing is ever asked.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
 
 use ca_api::Secret;
 use ca_client::prompt::{PromptError, Terminal};
@@ -92,6 +95,12 @@ impl Person {
         };
         terminal.ok_or_else(|| AskError::NoTerminal(what.to_owned()))
     }
+}
+
+/// Ctrl-C at the terminal reaches every program there, this one perhaps a moment after an `ssh` of a jump host that it ended. Before a failure
+/// is told as one, it may turn out to be the person's own wish.
+pub async fn let_an_interrupt_come() {
+    tokio::time::sleep(Duration::from_millis(250)).await;
 }
 
 fn given(answer: Result<String, PromptError>, what: &str) -> Result<String, AskError> {

@@ -142,6 +142,12 @@ impl Terminal {
         Ok(self.keyboard.write_all(b"\x03")?)
     }
 
+    /// The process that was started on it: the program, or what waits for it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Everything that was on the screen so far.
     #[must_use]
     pub fn screen(&self) -> String {

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     contact::{Contact, run_hint},
     narrate::{Narration, Stage},
+    terminal::let_an_interrupt_come,
     wanted::Wanted,
 };
 
@@ -150,6 +151,7 @@ pub(super) async fn apply(
     {
         Ok(report) => report,
         Err(source) => {
+            let_an_interrupt_come().await;
             told.warn(&format!(
                 "the connection broke while the applier was at work: {source}"
             ));
@@ -286,6 +288,7 @@ pub(super) async fn confirm(
         },
         Err(error) => error.to_string(),
     };
+    let_an_interrupt_come().await;
     told.warn(&why);
     told.doing("waiting until the machine is as before");
     let back = back::roll_back_or_wait(

@@ -1,6 +1,6 @@
 //! The KRL: built from the store, judged by OpenSSH's own parser in both directions, then published (R5).
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::process::CommandExt, path::Path, process::Command};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ca_machine::KrlParcel;
@@ -337,6 +337,8 @@ pub fn openssh_says(krl: &Path, certificate: &Path) -> std::io::Result<Option<bo
         .arg(krl)
         .arg(certificate)
         .env("LC_ALL", "C")
+        // Ctrl-C at a terminal asks the server to finish what it does: it must not end this check half way.
+        .process_group(0)
         .output()?;
     let words = String::from_utf8_lossy(&output.stdout);
     let revoked = words.trim_end().ends_with(": REVOKED");

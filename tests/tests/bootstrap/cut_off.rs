@@ -186,41 +186,6 @@ fn h1_a_cut_cable_after_the_change_is_survived() -> Result<()> {
 }
 
 #[test]
-fn h1_ctrl_c_says_where_the_machine_stands() -> Result<()> {
-    let Some(scene) = Scene::new("h1_ctrl_c_says_where_the_machine_stands")? else {
-        return Ok(());
-    };
-    let web = scene.machine("web-1")?;
-    let mut words = Scene::words(&web);
-    words.extend(["--host-key".to_owned(), web.host_key()?]);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let mut terminal = scene.at_terminal(&words)?;
-    terminal.expect("logged in")?;
-    terminal.interrupt()?;
-    let (status, screen) = terminal.finish()?;
-    ensure!(status.code() == Some(1), "{status}: {screen}");
-    has(&screen, &["Interrupted.", "web-1: nothing was changed"])?;
-
-    let mut terminal = scene.at_terminal(&words)?;
-    terminal.expect("snapshot kept")?;
-    terminal.interrupt()?;
-    let (status, screen) = terminal.finish()?;
-    ensure!(status.code() == Some(1), "{status}: {screen}");
-    has(
-        &screen,
-        &["Interrupted.", "puts everything back by itself within 60 s"],
-    )?;
-    let words = ended(&scene.add(&web)?.output()?, 0)?;
-    has(
-        &words,
-        &[
-            "an earlier change that nobody had confirmed was put back first",
-            "keeps it now",
-        ],
-    )
-}
-
-#[test]
 fn h2_no_new_login_and_the_machine_is_put_back_over_the_old_one() -> Result<()> {
     let Some(scene) = Scene::new("h2_no_new_login_and_the_machine_is_put_back_over_the_old_one")?
     else {

@@ -5,6 +5,7 @@
 mod admin;
 mod cut_off;
 mod host_keys;
+mod interrupt;
 mod many;
 mod obstacles;
 mod running;

@@ -23,6 +23,17 @@ pub(super) struct Client {
     envs: Vec<(&'static str, OsString)>,
     secret: Option<Secret>,
     destination: String,
+    terminal: Terminal,
+}
+
+/// Whether `ssh` may have to ask a person at the terminal itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Terminal {
+    /// Never: it is in a process group of its own. Ctrl-C at the terminal is for this program to judge, and would otherwise break each
+    /// connection before this program can say where the machine stands.
+    Unneeded,
+    /// The jump host's own login is the person's affair, and may ask.
+    JumpMayAsk,
 }
 
 impl Client {
@@ -63,6 +74,10 @@ impl Client {
             envs: Vec::new(),
             secret: None,
             destination: target.address.clone(),
+            terminal: match target.jump {
+                Some(_) => Terminal::JumpMayAsk,
+                None => Terminal::Unneeded,
+            },
         };
         if let Some(jump) = &target.jump {
             client.options.extend(["-J".into(), jump.into()]);
@@ -204,6 +219,9 @@ impl Client {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        if self.terminal == Terminal::Unneeded {
+            command.process_group(0);
+        }
         Ok(command)
     }
 
