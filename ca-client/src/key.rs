@@ -57,7 +57,7 @@ pub enum ProofError {
 #[derive(Debug)]
 pub enum LoginKey {
     /// One that is made for the day.
-    Fresh(FreshKey),
+    Fresh(Box<FreshKey>),
     /// One that its owner has.
     Security(SecurityKey),
 }

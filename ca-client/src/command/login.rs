@@ -93,7 +93,7 @@ impl KeyChoice {
     ) -> Result<LoginKey, Failure> {
         let security = match (self, &config.settings.security_key) {
             (Self::Plain, _) | (Self::AsBefore, None) => {
-                return Ok(LoginKey::Fresh(FreshKey::make()));
+                return Ok(LoginKey::Fresh(Box::new(FreshKey::make())));
             }
             (Self::AsBefore, Some(last)) => last.recall(),
             (Self::Security, _) => match (SecurityKey::find(places), answers) {

@@ -67,8 +67,13 @@ pub(super) fn run(places: &Places, arguments: Arguments) -> Result<Ending, Failu
         say::out("You were not logged in.\n");
         return Ok(Ending::Done);
     }
+    let by_security_key = session
+        .as_ref()
+        .is_some_and(|session| matches!(session.key_place, KeyPlace::SecurityKey { .. }));
     say::out(if arguments.forget {
         "Logged out. The CA is forgotten, and the Include is out of ~/.ssh/config.\n"
+    } else if by_security_key {
+        "Logged out: the certificates are gone from this computer. Your security key is as it was.\n"
     } else {
         "Logged out: the key and the certificates are gone from this computer.\n"
     });
