@@ -104,8 +104,8 @@ impl Hours {
                 .filter_map(|window| window.closes(open_until))
                 .max();
             match further {
-                Some(closes) => open_until = closes,
-                None => break,
+                Some(closes) if closes > open_until => open_until = closes,
+                Some(_) | None => break,
             }
         }
         (open_until > now).then_some(open_until.min(horizon))

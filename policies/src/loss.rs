@@ -30,7 +30,7 @@ pub struct Held<'c> {
 /// A certificate that was issued under the policy of `index` loses nothing as long as the policy stays. Something is lost when no
 /// grant gives it any more, and also when each grant that gives it gives less than the certificate carries: not all of its networks
 /// or extensions, a forced command, a security key, or an earlier end by lifetime, hours or `until`. Everything is lost with the
-/// active status. So whatever is left after these were revoked is within the policy (P7).
+/// active status. So whatever is left after these were revoked is within the policy (P7). A certificate that has ended has nothing to lose.
 #[must_use]
 pub fn beyond_policy(
     index: &Index,
@@ -41,6 +41,9 @@ pub fn beyond_policy(
     // A clock that went back a little since it was issued is no reason to revoke.
     let issued_unix_secs = held.valid_after_unix_secs.saturating_add(BACKDATE_SECS);
     let at_unix_secs = unix_secs_floor(now).unwrap_or(0).max(issued_unix_secs);
+    if held.valid_before_unix_secs <= at_unix_secs {
+        return BTreeSet::new();
+    }
     let granted = terms(index, email, at_unix_secs);
     held.principals
         .iter()

@@ -10,6 +10,7 @@
 mod build;
 mod bytes;
 mod check;
+mod combinations;
 mod decide;
 mod hours;
 mod keys;
@@ -22,3 +23,4 @@ mod openssh;
 mod profile;
 mod property;
 mod random;
+mod wall;

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use policies::{
-    AccountName, Conditions, Email, Employee, Grant, GrantAccount, GrantId, Grantee, MachineName,
-    Policy, PoolName, Principal, Request, Role, Status, TeamName,
+    AccountName, Conditions, Email, Employee, Grant, GrantAccount, GrantId, Grantee, KeyDemand,
+    KeyKind, MachineName, Policy, PoolName, Principal, Request, Role, Status, TeamName,
 };
 use time::OffsetDateTime;
+
+use crate::wall;
 
 /// One thing that a certificate says: principal, conditions, end.
 pub type Item = (Principal, Conditions, i128);
@@ -99,6 +101,7 @@ fn grant_sound(policy: &Policy, grant: &Grant) -> bool {
         }
     };
     let conditions = &grant.conditions;
+    let recorded = grant.recording == policies::Recording::Required;
     let rc = conditions.extensions.contains(&policies::Extension::UserRc);
     account
         && pool_exists(policy, &grant.pool)
@@ -106,6 +109,7 @@ fn grant_sound(policy: &Policy, grant: &Grant) -> bool {
         && !conditions.sources.contains("10.0.0.1/8")
         && conditions.forced_command.as_deref() != Some("bad\ncommand")
         && !(rc && conditions.forced_command.is_some())
+        && !recorded
 }
 
 fn names(policy: &Policy, grant: &Grant, email: &Email) -> bool {
@@ -134,6 +138,15 @@ pub fn gives(
         GrantAccount::Own => return None,
     };
     Some(Principal::new(account, grant.pool.clone()))
+}
+
+/// Whether the hours of `grant`, if it has any, are open at `now`.
+pub fn is_open(grant: &Grant, now: OffsetDateTime) -> bool {
+    let now = now.unix_timestamp();
+    grant
+        .hours
+        .as_ref()
+        .is_none_or(|hours| wall::open_until(hours, now, now + 1).is_some())
 }
 
 /// Everything that the certificates for `request` must say; empty means denied.
@@ -174,6 +187,19 @@ pub fn decide(policy: &Policy, request: &Request, now: OffsetDateTime) -> BTreeS
         let mut end = (seconds(now) + lifetime).min(seconds(request.session_ends));
         if let Some(until) = grant.until_unix_secs {
             end = end.min(until.into());
+        }
+        if let Some(hours) = &grant.hours {
+            let Some(closed) = wall::open_until(
+                hours,
+                now.unix_timestamp(),
+                i64::try_from(end).unwrap().max(now.unix_timestamp()),
+            ) else {
+                continue;
+            };
+            end = end.min(closed.into());
+        }
+        if grant.conditions.key == KeyDemand::SecurityKey && request.key == KeyKind::Plain {
+            continue;
         }
         if end > seconds(now) {
             items.insert((principal, grant.conditions.clone(), end));

@@ -1,15 +1,15 @@
-//! Random small policies, dense with what goes wrong: cycles, unknown names, system accounts, ends in the past.
+//! Random small policies, dense with what goes wrong: cycles, unknown names, system accounts, ends in the past, clocks that are turned.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use policies::{
-    Conditions, Employee, Extension, Grant, GrantAccount, Grantee, KeyKind, Limits, Machine,
-    Narrow, Policy, Pool, Recording, Request, Role, Status, Sudo, Team,
+    Conditions, Employee, Extension, Grant, GrantAccount, Grantee, Hours, KeyDemand, KeyKind,
+    Limits, Machine, Narrow, Policy, Pool, Recording, Request, Role, Status, Sudo, Team,
 };
 use proptest::prelude::*;
 use time::{Duration, OffsetDateTime};
 
-use crate::build::NOW_SECS;
+use crate::wall::{TURNS, ZONES};
 
 pub const PEOPLE: [&str; 5] = ["ann", "bob", "cyd", "dan", "eve"];
 const TEAMS: [&str; 5] = ["t0", "t1", "t2", "t3", "no-team"];
@@ -24,6 +24,8 @@ const COMMANDS: [&str; 3] = ["/bin/true", "/bin/date", "bad\ncommand"];
 #[derive(Debug)]
 pub struct Dice<'b> {
     bytes: std::slice::Iter<'b, u8>,
+    /// Around what time everything happens.
+    base_secs: i64,
 }
 
 pub fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -32,9 +34,19 @@ pub fn bytes() -> impl Strategy<Value = Vec<u8>> {
 
 impl<'b> Dice<'b> {
     pub fn new(bytes: &'b [u8]) -> Self {
-        Self {
+        let mut dice = Self {
             bytes: bytes.iter(),
-        }
+            base_secs: 0,
+        };
+        // Within twelve hours of a turn of clocks, and close to a quarter of an hour: hours begin and end there.
+        let quarters = dice.below(97) as i64 - 48;
+        let seconds = [0, 0, -1, 1, -70, -300, -899][dice.below(7)];
+        dice.base_secs = TURNS[dice.below(TURNS.len())] + quarters * 900 + seconds;
+        dice
+    }
+
+    fn base(&self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(self.base_secs).unwrap()
     }
 
     pub fn below(&mut self, sides: usize) -> usize {
@@ -153,15 +165,18 @@ impl<'b> Dice<'b> {
                 _ => Sudo::None,
             },
             until_unix_secs: match self.below(8) {
-                0 => Some(NOW_SECS as i64 + 1),
-                1 => Some(NOW_SECS as i64),
-                2 => Some(NOW_SECS as i64 + 75),
+                0 => Some(self.base_secs + 1),
+                1 => Some(self.base_secs),
+                2 => Some(self.base_secs + 75),
                 3 => Some(-1),
                 4 => Some(i64::MAX),
                 _ => None,
             },
-            hours: None,
-            recording: Recording::None,
+            hours: (self.below(2) == 0).then(|| self.hours()),
+            recording: match self.below(16) {
+                0 => Recording::Required,
+                _ => Recording::None,
+            },
             system_account: self.below(3) == 0,
         }
     }
@@ -181,12 +196,40 @@ impl<'b> Dice<'b> {
         if self.below(6) == 0 {
             conditions.extensions.insert(Extension::UserRc);
         }
+        if self.below(6) == 0 {
+            conditions.extensions.clear();
+        }
+        if self.below(4) == 0 {
+            conditions.key = KeyDemand::SecurityKey;
+        }
         conditions
     }
 
-    /// A clock between two seconds, around [`NOW_SECS`].
+    /// One to three windows at quarters of an hour; often one begins where another ends.
+    fn hours(&mut self) -> Hours {
+        let mut windows = Vec::new();
+        let mut begin = self.below(96);
+        for _ in 0..=self.below(3) {
+            let days = self.one(&["Mon-Sun", "Mon-Sun", "Sun", "Sat,Sun", "Mon-Fri", "Sat-Mon"]);
+            let length = 1 + self.below(95);
+            let time = |quarter: usize| format!("{:02}:{:02}", quarter / 4, quarter % 4 * 15);
+            let end = match begin + length {
+                // Midnight is written in both ways.
+                96 => "24:00".to_owned(),
+                end => time(end % 96),
+            };
+            windows.push(format!("{days} {}-{end}{}", time(begin), self.one(&ZONES)));
+            begin = match self.below(2) {
+                0 => (begin + length) % 96,
+                _ => self.below(96),
+            };
+        }
+        windows.join("; ").parse().unwrap()
+    }
+
+    /// A clock between two seconds, at or just after the base.
     pub fn now(&mut self) -> OffsetDateTime {
-        crate::build::now() + Duration::milliseconds([0, 1, 500, 999][self.below(4)])
+        self.base() + Duration::milliseconds([0, 1, 500, 999][self.below(4)])
     }
 
     pub fn request(&mut self) -> Request {
@@ -194,8 +237,8 @@ impl<'b> Dice<'b> {
         let lifetimes = [None, None, None, Some(0), Some(1), Some(40), Some(u64::MAX)];
         Request {
             email: crate::build::email(self.one(&["ann", "bob", "cyd", "dan", "eve", "nobody"])),
-            session_ends: crate::build::now() + Duration::milliseconds(session_ms),
-            key: KeyKind::SecurityKey,
+            session_ends: self.base() + Duration::milliseconds(session_ms),
+            key: [KeyKind::SecurityKey, KeyKind::Plain][self.below(2)],
             narrow: Narrow {
                 lifetime_secs: lifetimes[self.below(7)],
                 pools: (self.below(4) == 0).then(|| self.some(&POOLS, 3)),
@@ -208,7 +251,7 @@ impl<'b> Dice<'b> {
         let person = crate::build::email(self.one(&PEOPLE));
         let team = self.one(&TEAMS).parse().unwrap();
         let grant = policy.grants.keys().nth(self.below(10)).copied();
-        match self.below(7) {
+        match self.below(8) {
             0 => drop(grant.and_then(|id| policy.grants.remove(&id))),
             1 => drop(
                 policy
@@ -239,7 +282,14 @@ impl<'b> Dice<'b> {
                 grant
                     .and_then(|id| policy.grants.get_mut(&id))
                     .map(|grant| {
-                        grant.until_unix_secs = [None, Some(NOW_SECS as i64 + 5)][self.below(2)];
+                        grant.until_unix_secs = [None, Some(self.base_secs + 5)][self.below(2)];
+                    }),
+            ),
+            6 => drop(
+                grant
+                    .and_then(|id| policy.grants.get_mut(&id))
+                    .map(|grant| {
+                        grant.hours = (self.below(4) > 0).then(|| self.hours());
                     }),
             ),
             _ => drop(policy.grants.insert(99, self.grant())),
