@@ -1,12 +1,11 @@
 //! P5: `explain`, `matrix` and `who` say what `decide` does, over random policies.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use policies::{
-    AccountName, Decision, Email, Filter, GrantId, Index, KeyDemand, KeyKind, MachineName, Narrow,
-    Order, Policy, Principal, Recording, Request, Status, Verdict, View, accounts_on, decide,
+    AccountName, Decision, Email, GrantId, Grantee, Index, KeyDemand, KeyKind, MachineName, Narrow,
+    Order, Policy, Principal, Recording, Request, Status, Verdict, accounts_on, decide,
     explain::{Question, Reason, explain},
-    matrix::{Cell, Given, machines_in_matrix, matrix, who},
 };
 use proptest::prelude::*;
 use time::{Duration, OffsetDateTime};
@@ -32,7 +31,7 @@ fn one<'t>(dice: &mut Dice<'_>, of: &[&'t str]) -> &'t str {
 
 /// A random policy, some of whose grants have hours, want a security key, or want a recording; in every second case what is asked
 /// about is near to being granted.
-fn policy(dice: &mut Dice<'_>, question: &Question) -> Policy {
+pub fn policy(dice: &mut Dice<'_>, question: &Question) -> Policy {
     const HOURS: [&str; 5] = [
         "Sun 00:00-02:00",
         "Sat 22:00-06:00",
@@ -89,7 +88,7 @@ fn bring_near(dice: &mut Dice<'_>, policy: &mut Policy, question: &Question) {
     }
 }
 
-fn question(dice: &mut Dice<'_>) -> Question {
+pub fn question(dice: &mut Dice<'_>) -> Question {
     let people = [PEOPLE.as_slice(), &["nobody"]].concat();
     let machines = [MACHINES.as_slice(), &["m9"]].concat();
     Question {
@@ -101,7 +100,7 @@ fn question(dice: &mut Dice<'_>) -> Question {
 }
 
 /// The certificates of a login now.
-fn orders(
+pub fn orders(
     policy: &Policy,
     index: &Index,
     email: &Email,
@@ -122,7 +121,7 @@ fn orders(
 }
 
 /// What these certificates open on a machine, by the lines of its principals files: account, principal, end.
-fn opened(
+pub fn opened(
     index: &Index,
     orders: &[Order],
     machine: &MachineName,
@@ -180,6 +179,18 @@ proptest! {
             prop_assert_eq!(&gives.sudo_on_machine, &accounts_on(&index, &question.machine, now)[&gives.account].sudo);
             prop_assert_eq!(Some(&grant.pool), rule.pool_path.last());
         }
+        // Considered is every grant about the person, and every grant on a pool of the machine.
+        for (id, grant) in &policy.grants {
+            let about = match &grant.who {
+                Grantee::Employee(email) => *email == question.email,
+                Grantee::Team(team) => policy.employees.contains_key(&question.email)
+                    && policy.teams.get(team).is_some_and(|team| team.employees.contains(&question.email)),
+            };
+            let there = index.pools_of(&question.machine).any(|pool| *pool == grant.pool);
+            let considered = answer.rules.iter().filter(|rule| rule.grant == *id).count();
+            prop_assert!(considered <= 1);
+            prop_assert!(considered == 1 || !(about || there), "grant {id} was not considered");
+        }
         // A denial always says what is missing, in words, and the nearest comes first.
         for rule in &answer.rules {
             prop_assert_eq!(rule.gives.is_none(), !rule.missing.is_empty() || !answer.obstacles.is_empty());
@@ -227,114 +238,6 @@ proptest! {
             prop_assert!(!again.iter().any(|other| std::mem::discriminant(&other.reason) == std::mem::discriminant(&missing.reason)),
                 "{:?} is still there: {:?}", missing, again);
         }
-    }
-}
-
-/// A table as triples that can be compared from both sides.
-type Triples = BTreeMap<(Email, MachineName, AccountName), BTreeSet<GrantId>>;
-
-fn ids(grants: &[Given]) -> BTreeSet<GrantId> {
-    let ids: BTreeSet<GrantId> = grants.iter().map(|given| given.grant).collect();
-    assert_eq!(ids.len(), grants.len(), "a grant twice in one cell");
-    assert!(!ids.is_empty(), "a cell without a grant");
-    ids
-}
-
-fn by_rows(index: &Index, filter: &Filter, now: OffsetDateTime) -> Triples {
-    let mut all = Triples::new();
-    for row in matrix(index, filter, now) {
-        for Cell {
-            machine,
-            account,
-            grants,
-        } in row.cells
-        {
-            let cell = (row.email.clone(), machine, account);
-            assert!(all.insert(cell, ids(&grants)).is_none(), "a cell twice");
-        }
-    }
-    all
-}
-
-fn by_columns(index: &Index, policy: &Policy, view: View, now: OffsetDateTime) -> Triples {
-    let mut all = Triples::new();
-    for machine in policy.machines.keys() {
-        for one in who(index, machine, view, now) {
-            let cell = (one.email, machine.clone(), one.account);
-            assert!(all.insert(cell, ids(&one.grants)).is_none(), "a cell twice");
-        }
-    }
-    all
-}
-
-proptest! {
-    #![proptest_config(cases(3_000))]
-
-    #[test]
-    fn p5_the_matrix_is_what_decide_gives_and_who_is_its_transpose(bytes in bytes()) {
-        let mut dice = Dice::new(&bytes);
-        let now = dice.now();
-        let policy = { let about = question(&mut dice); policy(&mut dice, &about) };
-        let index = Index::new(&policy);
-        for view in [View::Now(KeyKind::Plain), View::Now(KeyKind::SecurityKey), View::Standing] {
-            let rows = by_rows(&index, &Filter::all(view), now);
-            prop_assert_eq!(&rows, &by_columns(&index, &policy, view, now));
-            let View::Now(key) = view else { continue };
-            let mut decided = BTreeSet::new();
-            for email in policy.employees.keys() {
-                let orders = orders(&policy, &index, email, key, now);
-                for machine in policy.machines.keys() {
-                    for (account, ..) in opened(&index, &orders, machine, now) {
-                        decided.insert((email.clone(), machine.clone(), account));
-                    }
-                }
-            }
-            prop_assert_eq!(rows.keys().cloned().collect::<BTreeSet<_>>(), decided);
-            // The cell's grants are those that explain lets through.
-            let cells = rows.iter().take(3);
-            for ((email, machine, account), grants) in cells {
-                let question = Question { email: email.clone(), machine: machine.clone(), account: Some(account.clone()), key };
-                let answer = explain(&policy, &question, now);
-                let granting: BTreeSet<GrantId> = answer.rules.iter().filter(|rule| rule.grants()).map(|rule| rule.grant).collect();
-                prop_assert_eq!(grants, &granting);
-            }
-        }
-        // Nothing that is there now is missing from what stands.
-        let standing = by_rows(&index, &Filter::all(View::Standing), now);
-        for (cell, grants) in by_rows(&index, &Filter::all(View::Now(KeyKind::SecurityKey)), now) {
-            prop_assert!(grants.is_subset(&standing[&cell]));
-        }
-    }
-
-    #[test]
-    fn a_filter_shows_exactly_its_part_of_the_whole(bytes in bytes()) {
-        let mut dice = Dice::new(&bytes);
-        let now = dice.now();
-        let policy = { let about = question(&mut dice); policy(&mut dice, &about) };
-        let index = Index::new(&policy);
-        let all = by_rows(&index, &Filter::all(View::Standing), now);
-        let filter = Filter {
-            view: View::Standing,
-            employees: (dice.below(2) == 0).then(|| PEOPLE[..dice.below(4)].iter().map(|name| build::email(name)).collect()),
-            machines: (dice.below(2) == 0).then(|| MACHINES[..dice.below(4)].iter().map(|name| name.parse().unwrap()).collect()),
-            pools: (dice.below(2) == 0).then(|| policy.pools.keys().take(dice.below(4)).cloned().collect()),
-        };
-        let wanted: Triples = all
-            .into_iter()
-            .filter(|((email, machine, _), _)| {
-                filter.employees.as_ref().is_none_or(|wanted| wanted.contains(email))
-                    && filter.machines.as_ref().is_none_or(|wanted| wanted.contains(machine))
-                    && filter.pools.as_ref().is_none_or(|wanted| index.pools_of(machine).any(|pool| wanted.contains(pool)))
-            })
-            .collect();
-        let shown = by_rows(&index, &filter, now);
-        let columns: BTreeSet<&MachineName> = machines_in_matrix(&index, &filter).into_iter().collect();
-        prop_assert!(shown.keys().all(|(_, machine, _)| columns.contains(machine)));
-        prop_assert_eq!(shown, wanted);
-        // Everybody has a line, also who reaches nothing.
-        let people = matrix(&index, &filter, now).count();
-        let wanted = policy.employees.keys().filter(|email| filter.employees.as_ref().is_none_or(|all| all.contains(email)));
-        prop_assert_eq!(people, wanted.count());
     }
 }
 

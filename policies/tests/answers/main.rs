@@ -13,6 +13,9 @@ mod build;
 #[allow(dead_code, reason = "shared with the tests of the decision")]
 #[path = "../policies/random.rs"]
 mod random;
+#[allow(dead_code, reason = "shared with the tests of the decision")]
+#[path = "../policies/wall.rs"]
+mod wall;
 
 mod adding;
 mod agree;
@@ -24,6 +27,7 @@ mod keymgr;
 mod keymgr_faults;
 mod matrix;
 mod ssh_handler;
+mod transpose;
 
 /// `POLICIES_CASES=100000` runs that many cases instead.
 fn cases(count: u32) -> proptest::prelude::ProptestConfig {
