@@ -231,3 +231,33 @@ async fn a_changed_password_ends_every_session_also_an_admins() {
     };
     world.login(&with_new).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a11_a_password_can_be_asked_about_before_an_authenticator_is_set_up() {
+    let world = world_with_web().await;
+    let code = world.invite("alice@corp.example", &["web"], false).await;
+    let started = world.post("/v1/enrol/start", &json!({"code": code})).await;
+    let opened = world.ledger(1).await[0].seq;
+    let ask = |password: &str| json!({"code": code, "password": password});
+    for (weak, why) in [
+        ("short", "12"),
+        ("password1234", "guess"),
+        ("alice@corp.example", "guess"),
+    ] {
+        let refused = world.post("/v1/enrol/start", &ask(weak)).await;
+        assert_eq!(refused.code(), "invalid", "{weak}: {}", refused.text());
+        assert!(refused.text().contains(why), "{weak}: {}", refused.text());
+    }
+    let taken = world
+        .post("/v1/enrol/start", &ask("wobbly-lantern-eats-41-figs"))
+        .await;
+    assert_eq!(taken.json(), started.json(), "the authenticator stays");
+    // A question is no event, and sets nothing: the password of the end counts.
+    assert_eq!(world.ledger(1).await[0].seq, opened);
+    let person = world.enrol("alice@corp.example", &code).await;
+    world.login(&person).await;
+    // Nobody without an invitation asks anything.
+    let stranger = json!({"code": "aaaaa-bbbbb-ccccc-ddddd-e", "password": "short"});
+    let refused = world.post("/v1/enrol/start", &stranger).await;
+    assert_eq!(refused.code(), "refused", "{}", refused.text());
+}
