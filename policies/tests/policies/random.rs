@@ -16,7 +16,16 @@ const TEAMS: [&str; 5] = ["t0", "t1", "t2", "t3", "no-team"];
 const POOLS: [&str; 7] = ["p0", "p1", "p2", "p3", "p4", "_own", "no-pool"];
 pub const MACHINES: [&str; 4] = ["m0", "m1", "m2", "m3"];
 /// Shared accounts in grants: two plain ones, a system one, one that is never granted, and one that may be somebody's own.
-const SHARED: [&str; 5] = ["deploy", "backup-run", "root", "ssh-admin", "ann"];
+const SHARED: [&str; 8] = [
+    "deploy",
+    "deploy",
+    "deploy",
+    "backup-run",
+    "backup-run",
+    "root",
+    "ssh-admin",
+    "ann",
+];
 const SOURCES: [&str; 3] = ["10.0.0.0/8", "192.0.2.0/24", "10.0.0.1/8"];
 const COMMANDS: [&str; 3] = ["/bin/true", "/bin/date", "bad\ncommand"];
 
@@ -29,7 +38,7 @@ pub struct Dice<'b> {
 }
 
 pub fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    proptest::collection::vec(any::<u8>(), 40..260)
+    proptest::collection::vec(any::<u8>(), 200..700)
 }
 
 impl<'b> Dice<'b> {
@@ -71,14 +80,14 @@ impl<'b> Dice<'b> {
         let mut policy = Policy {
             limits: Limits {
                 session_secs: 600,
-                lifetime_secs: [1, 100, 500][self.below(3)],
-                admin_lifetime_secs: [1, 50][self.below(2)],
-                ceiling_secs: [500, 80, 1_000_000, u64::MAX][self.below(4)],
+                lifetime_secs: [1, 100, 500, 20_000, 20_000][self.below(5)],
+                admin_lifetime_secs: [1, 50, 20_000][self.below(3)],
+                ceiling_secs: [500, 80, 20_000, 1_000_000, u64::MAX][self.below(5)],
             },
             ..Policy::default()
         };
         for (at, name) in PEOPLE.into_iter().enumerate() {
-            if self.below(8) < 7 {
+            if self.below(16) < 15 {
                 let employee = self.employee(at, name);
                 policy.employees.insert(employee.email.clone(), employee);
             }
@@ -105,7 +114,7 @@ impl<'b> Dice<'b> {
             };
             policy.machines.insert(name.parse().unwrap(), machine);
         }
-        policy.grants = (0..self.below(10) as u64)
+        policy.grants = (0..self.below(20) as u64)
             .map(|id| (id, self.grant()))
             .collect::<BTreeMap<_, _>>();
         policy
@@ -129,7 +138,7 @@ impl<'b> Dice<'b> {
                 4 => 20_000,
                 _ => 20_000 + at as u32,
             },
-            status: match self.below(8) {
+            status: match self.below(16) {
                 0 => Status::Invited,
                 1 => Status::Suspended,
                 2 => Status::Removed,
@@ -156,7 +165,12 @@ impl<'b> Dice<'b> {
             } else {
                 GrantAccount::Shared(self.one(&SHARED).parse().unwrap())
             },
-            pool: self.one(&POOLS).parse().unwrap(),
+            pool: match self.below(8) {
+                0 => self.one(&POOLS),
+                _ => self.one(&POOLS[..5]),
+            }
+            .parse()
+            .unwrap(),
             conditions: self.conditions(),
             sudo: match self.below(5) {
                 0 => Sudo::All,
@@ -164,7 +178,7 @@ impl<'b> Dice<'b> {
                 2 => Sudo::Commands(BTreeSet::from(["/bin/b".to_owned()])),
                 _ => Sudo::None,
             },
-            until_unix_secs: match self.below(8) {
+            until_unix_secs: match self.below(16) {
                 0 => Some(self.base_secs + 1),
                 1 => Some(self.base_secs),
                 2 => Some(self.base_secs + 75),
@@ -183,8 +197,16 @@ impl<'b> Dice<'b> {
 
     fn conditions(&mut self) -> Conditions {
         let mut conditions = Conditions {
-            max_lifetime_secs: [None, None, Some(30), Some(0), Some(u64::MAX), Some(200)]
-                [self.below(6)],
+            max_lifetime_secs: [
+                None,
+                None,
+                None,
+                Some(30),
+                Some(u64::MAX),
+                Some(7000),
+                Some(200),
+                Some(0),
+            ][self.below(8)],
             ..Conditions::default()
         };
         if self.below(6) == 0 {
@@ -211,7 +233,10 @@ impl<'b> Dice<'b> {
         let mut begin = self.below(96);
         for _ in 0..=self.below(3) {
             let days = self.one(&["Mon-Sun", "Mon-Sun", "Sun", "Sat,Sun", "Mon-Fri", "Sat-Mon"]);
-            let length = 1 + self.below(95);
+            let length = match self.below(2) {
+                0 => 1 + self.below(12),
+                _ => 1 + self.below(95),
+            };
             let time = |quarter: usize| format!("{:02}:{:02}", quarter / 4, quarter % 4 * 15);
             let end = match begin + length {
                 // Midnight is written in both ways.
@@ -233,10 +258,15 @@ impl<'b> Dice<'b> {
     }
 
     pub fn request(&mut self) -> Request {
-        let session_ms = [43_200_000, 600_000, 90_500, 1_000, 999, 0, -5_000][self.below(7)];
+        let session_ms = [
+            43_200_000, 43_200_000, 43_200_000, 43_200_000, 43_200_000, 20_000_000, 600_000,
+            90_500, 1_000, 999, 0, -5_000,
+        ][self.below(12)];
         let lifetimes = [None, None, None, Some(0), Some(1), Some(40), Some(u64::MAX)];
         Request {
-            email: crate::build::email(self.one(&["ann", "bob", "cyd", "dan", "eve", "nobody"])),
+            email: crate::build::email(self.one(&[
+                "ann", "ann", "bob", "bob", "cyd", "cyd", "dan", "eve", "nobody",
+            ])),
             session_ends: self.base() + Duration::milliseconds(session_ms),
             key: [KeyKind::SecurityKey, KeyKind::Plain][self.below(2)],
             narrow: Narrow {
