@@ -52,6 +52,7 @@ pub fn verdict(reply: &AdminReply, sink: &Sink) -> Verdict {
         AdminReply::PolicyExplained(explained) if !explained.allowed => Verdict::Failed,
         AdminReply::PolicyApplied(applied) => all(proven(&applied.machines)),
         AdminReply::Revoked(revocation) => all(revocation.proven()),
+        AdminReply::Krl(view) => all(view.machines_current >= view.machines),
         AdminReply::Synced(machines) => all(proven(machines)),
         AdminReply::Checked(machines) => {
             if machines.iter().any(|machine| !machine.reached) {

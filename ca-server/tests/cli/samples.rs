@@ -4,8 +4,8 @@ use ca_api::{
     Secret,
     admin::{
         CertificateView, DeliveryOutcome, EmployeeView, GrantView, Invitation, KrlEntryView,
-        KrlView, LedgerHead, LedgerLine, MachineCheck, MachineDelivery, MachineView, PoolView,
-        Revocation, TeamView,
+        KrlView, LedgerHead, LedgerLine, MachineBehind, MachineCheck, MachineDelivery, MachineView,
+        PoolView, Revocation, TeamView,
     },
 };
 use ca_server::cli::time::Clock;
@@ -148,6 +148,7 @@ pub fn machines() -> Vec<MachineView> {
         krl_version: 42,
         last_seen_unix: Some(after(-31)),
         trouble: String::new(),
+        exposed_until_unix: None,
         host_key: "SHA256:4f0sQUl0j1yLkY1ecb0gcl2fWcY8dQHn1hyp7kM1iGE".to_owned(),
         host_certificate_until_unix: after(30 * 86_400),
         who: texts(&[
@@ -165,6 +166,7 @@ pub fn machines() -> Vec<MachineView> {
         krl_version: 41,
         last_seen_unix: Some(after(-5 * 3600)),
         trouble: "No route to host".to_owned(),
+        exposed_until_unix: Some(after(3 * 3600)),
         ..web_1.clone()
     };
     let new = MachineView {
@@ -238,6 +240,13 @@ pub fn krl() -> KrlView {
         ],
         machines_current: 2,
         machines: 3,
+        behind: vec![MachineBehind {
+            machine: "db-1".to_owned(),
+            krl_version: 41,
+            last_seen_unix: Some(after(-5 * 3600)),
+            trouble: "No route to host".to_owned(),
+            exposed_until_unix: Some(after(3 * 3600)),
+        }],
     }
 }
 

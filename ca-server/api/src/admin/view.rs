@@ -103,6 +103,9 @@ pub struct MachineView {
     pub last_seen_unix: Option<i64>,
     /// What went wrong the last time; empty if nothing did.
     pub trouble: String,
+    /// Until when something revoked would still work there; absent where nothing would.
+    #[serde(default)]
+    pub exposed_until_unix: Option<i64>,
     /// `SHA256:…` of its host key.
     pub host_key: String,
     /// When its host certificate ends.
@@ -234,6 +237,24 @@ pub struct KrlView {
     pub machines_current: usize,
     /// Of how many.
     pub machines: usize,
+    /// Those that have not proven it, by name.
+    #[serde(default)]
+    pub behind: Vec<MachineBehind>,
+}
+
+/// A machine that has not proven the KRL in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineBehind {
+    /// Which.
+    pub machine: String,
+    /// The KRL version that was read back last.
+    pub krl_version: u64,
+    /// When it last answered.
+    pub last_seen_unix: Option<i64>,
+    /// What went wrong the last time; empty while the KRL is on its way.
+    pub trouble: String,
+    /// Until when something revoked would still work there; absent where nothing would.
+    pub exposed_until_unix: Option<i64>,
 }
 
 /// One revocation.

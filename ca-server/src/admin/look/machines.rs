@@ -9,16 +9,20 @@ use super::{Reply, failed, policy::status_word, view};
 use crate::{
     admin::{parse, unknown},
     ca::Ca,
+    fleet::standing::Standing,
     records::{Compiled, FleetRecord, MachineStatus, SeenRecord, fleet},
     store::{Read, ReadError, Snapshot, Table},
 };
 
 pub fn machines(ca: &Ca) -> Reply {
     let (view, compiled) = view(ca)?;
+    let standing = Standing::read(&view, ca.clock.now().unix_timestamp()).map_err(failed)?;
     let all = fleet(&view)
         .map_err(failed)?
         .into_iter()
-        .map(|(name, record)| one_machine(&view, &compiled, &name, record, ca.clock.now()))
+        .map(|(name, record)| {
+            one_machine(&view, &compiled, &standing, &name, record, ca.clock.now())
+        })
         .collect::<Result<_, _>>()
         .map_err(failed)?;
     Ok(AdminReply::Machines(all))
@@ -31,7 +35,8 @@ pub fn machine(ca: &Ca, machine: &str) -> Reply {
         .get_json(Table::Fleet, name.as_str().as_bytes())
         .map_err(failed)?;
     let record = record.ok_or_else(|| unknown("machine", &name, "machine"))?;
-    one_machine(&view, &compiled, &name, record, ca.clock.now())
+    let standing = Standing::read(&view, ca.clock.now().unix_timestamp()).map_err(failed)?;
+    one_machine(&view, &compiled, &standing, &name, record, ca.clock.now())
         .map(AdminReply::Machine)
         .map_err(failed)
 }
@@ -39,6 +44,7 @@ pub fn machine(ca: &Ca, machine: &str) -> Reply {
 fn one_machine(
     view: &Snapshot,
     compiled: &Compiled,
+    standing: &Standing,
     name: &MachineName,
     record: FleetRecord,
     now: OffsetDateTime,
@@ -74,6 +80,11 @@ fn one_machine(
         krl_version: seen.krl_version,
         last_seen_unix: seen.last_seen_unix,
         trouble: seen.trouble,
+        exposed_until_unix: standing
+            .machines
+            .iter()
+            .find(|stand| stand.machine == *name)
+            .and_then(|stand| stand.exposed_until_unix),
         host_key: PublicKey::from_openssh(&record.host_key)
             .map(|key| key.fingerprint(HashAlg::Sha256).to_string())
             .unwrap_or_default(),

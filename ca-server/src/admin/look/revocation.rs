@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ca_api::{
     ApiError, ErrorCode,
-    admin::{AdminReply, CertificateView, KrlEntryView, KrlJudgement, KrlView},
+    admin::{AdminReply, CertificateView, KrlEntryView, KrlJudgement, KrlView, MachineBehind},
 };
 use policies::Email;
 use ssh_key::Certificate;
@@ -14,11 +14,9 @@ use super::{Reply, failed, view};
 use crate::{
     admin::{parse, unknown},
     ca::Ca,
+    fleet::standing::Standing,
     ledger,
-    records::{
-        CertificateRecord, CertificateState, MachineStatus, RevocationRecord, Revoked, SeenRecord,
-        fleet, number,
-    },
+    records::{CertificateRecord, CertificateState, RevocationRecord, Revoked, number},
     revoke::krl,
     store::{KeyRange, Read, ReadError, Table},
 };
@@ -38,24 +36,26 @@ pub async fn krl(ca: &Ca) -> Reply {
         })
         .collect();
     entries.reverse();
-    let (mut machines, mut current) = (0, 0);
-    for (name, fleet_record) in fleet(&view).map_err(failed)? {
-        if fleet_record.status == MachineStatus::Managed {
-            machines += 1;
-            let seen: Option<SeenRecord> = view
-                .get_json(Table::Seen, name.as_str().as_bytes())
-                .map_err(failed)?;
-            current += usize::from(seen.is_some_and(|seen| seen.krl_version == record.version));
-        }
-    }
+    let standing = Standing::read(&view, ca.clock.now().unix_timestamp()).map_err(failed)?;
+    let behind: Vec<MachineBehind> = standing
+        .without_krl()
+        .map(|stand| MachineBehind {
+            machine: stand.machine.to_string(),
+            krl_version: stand.seen.krl_version,
+            last_seen_unix: stand.seen.last_seen_unix,
+            trouble: stand.seen.trouble.clone(),
+            exposed_until_unix: stand.exposed_until_unix,
+        })
+        .collect();
     let bytes = STANDARD.decode(&record.krl).unwrap_or_default().len();
     Ok(AdminReply::Krl(KrlView {
         version: record.version,
         built_unix: record.built_unix,
         bytes,
         entries,
-        machines_current: current,
-        machines,
+        machines_current: standing.machines.len() - behind.len(),
+        machines: standing.machines.len(),
+        behind,
     }))
 }
 

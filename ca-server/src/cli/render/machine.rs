@@ -25,7 +25,7 @@ pub fn all(machines: &[MachineView], clock: Clock) -> String {
     ]);
     for one in machines {
         let (state, state_style) = state(one);
-        let (krl, krl_style) = krl(one);
+        let (krl, krl_style) = krl(one, clock);
         table.row([
             Cell::text(&one.name),
             Cell::text(&address(one)),
@@ -51,7 +51,7 @@ pub fn all(machines: &[MachineView], clock: Clock) -> String {
 #[must_use]
 pub fn one(one: &MachineView, clock: Clock) -> String {
     let (state, state_style) = state(one);
-    let (krl, krl_style) = krl(one);
+    let (krl, krl_style) = krl(one, clock);
     let others = if one.observed {
         "accounts that the CA did not make log in as before (`machine enforce` ends that)"
     } else {
@@ -113,9 +113,14 @@ fn state(one: &MachineView) -> (String, Style) {
     )
 }
 
-fn krl(one: &MachineView) -> (String, Style) {
+fn krl(one: &MachineView, clock: Clock) -> (String, Style) {
     if one.krl_version == one.krl_wanted {
         return (format!("{} (proven)", one.krl_version), Style::new());
     }
-    (format!("{} of {}", one.krl_version, one.krl_wanted), BAD)
+    let exposed = one
+        .exposed_until_unix
+        .map(|until| format!(", exposed until {}", clock.until(until)))
+        .unwrap_or_default();
+    let text = format!("{} of {}{exposed}", one.krl_version, one.krl_wanted);
+    (text, BAD)
 }
