@@ -2,130 +2,23 @@
 //!
 //! `cargo bench -p policies`
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    hint::black_box,
-    sync::LazyLock,
-};
+use std::{collections::BTreeSet, hint::black_box, sync::LazyLock};
 
 use divan::Bencher;
 use policies::{
-    Conditions, Email, Employee, Grant, GrantAccount, Grantee, Index, KeyKind, Machine, Narrow,
-    Policy, Pool, Recording, Request, Status, Sudo, Team, accounts_on, accounts_seen_on, check, decide,
-    lost_principals, reach,
+    Index, KeyKind, Narrow, Request, accounts_on, accounts_seen_on, check, decide, lost_principals,
+    reach,
 };
-use time::{Duration, OffsetDateTime};
+use time::Duration;
 
-const EMPLOYEES: u32 = 10_000;
-const TEAMS: u32 = 500;
-const POOLS: u32 = 1_000;
-const MACHINES: u32 = 10_000;
-const GRANTS: u32 = 5_000;
+#[path = "company/large.rs"]
+mod company;
 
-fn email(n: u32) -> Email {
-    format!("e{n}@corp.example").parse().unwrap()
-}
-
-fn name<N: std::str::FromStr<Err: std::fmt::Debug>>(letter: char, n: u32) -> N {
-    format!("{letter}{n}").parse().unwrap()
-}
-
-/// Nobody's random numbers: the same company every time.
-fn spread(n: u32, below: u32) -> u32 {
-    n.wrapping_mul(2_654_435_761).rotate_left(13) % below
-}
-
-/// Teams of 40 within departments, pools in a tree three levels deep, a person in two teams, a machine in two pools.
-static COMPANY: LazyLock<Policy> = LazyLock::new(|| {
-    let mut policy = Policy::default();
-    for n in 0..EMPLOYEES {
-        let employee = Employee {
-            email: email(n),
-            name: String::new(),
-            account: name('e', n),
-            uid: 20_000 + n + if 20_000 + n >= 65_534 { 2 } else { 0 },
-            status: Status::Active,
-            roles: BTreeSet::new(),
-            epoch: 1,
-        };
-        policy.employees.insert(email(n), employee);
-    }
-    for n in 0..TEAMS {
-        let employees = (0..40).map(|at| email((n * 20 + at) % EMPLOYEES)).collect();
-        // The first ten are departments of ten teams each.
-        let teams = (0..10)
-            .filter(|_| n < 10)
-            .map(|at| name('t', 10 + n * 10 + at))
-            .collect();
-        policy.teams.insert(name('t', n), Team { employees, teams });
-    }
-    for n in 0..POOLS {
-        let include = (1..=10).map(|at| n * 10 + at).filter(|at| *at < POOLS);
-        let include = if n < 100 {
-            include.map(|at| name('p', at)).collect()
-        } else {
-            BTreeSet::new()
-        };
-        policy.pools.insert(
-            name('p', n),
-            Pool {
-                title: String::new(),
-                include,
-            },
-        );
-    }
-    for n in 0..MACHINES {
-        let pools = [100 + n % 900, 100 + spread(n, 900)].map(|pool| name('p', pool));
-        policy.machines.insert(
-            name('m', n),
-            Machine {
-                pools: pools.into(),
-            },
-        );
-    }
-    policy.grants = (0..GRANTS)
-        .map(|n| (n.into(), grant(n)))
-        .collect::<BTreeMap<_, _>>();
-    policy
-});
-
-fn grant(n: u32) -> Grant {
-    Grant {
-        who: if n.is_multiple_of(5) {
-            Grantee::Employee(email(spread(n, EMPLOYEES)))
-        } else {
-            Grantee::Team(name('t', spread(n, TEAMS)))
-        },
-        account: if n.is_multiple_of(4) {
-            GrantAccount::Shared(name('s', n % 20))
-        } else {
-            GrantAccount::Own
-        },
-        // One grant in a hundred is on a pool that includes others.
-        pool: if n.is_multiple_of(100) {
-            name('p', n / 100)
-        } else {
-            name('p', 100 + spread(n, 900))
-        },
-        conditions: Conditions {
-            max_lifetime_secs: n.is_multiple_of(7).then_some(1800),
-            ..Conditions::default()
-        },
-        sudo: Sudo::None,
-        until_unix_secs: None,
-        hours: None,
-        recording: Recording::None,
-        system_account: false,
-    }
-}
+use company::{COMPANY, EMPLOYEES, GRANTS, MACHINES, POOLS, email, now};
 
 static INDEX: LazyLock<Index> = LazyLock::new(|| Index::new(&COMPANY));
-
-fn now() -> OffsetDateTime {
-    OffsetDateTime::UNIX_EPOCH + Duration::days(20_000)
-}
 
 fn request(n: u32) -> Request {
     Request {
@@ -226,7 +119,23 @@ fn check_the_policy() -> usize {
     check(&COMPANY).len()
 }
 
+/// What this process holds, as the kernel counts it (`VmRSS`, `VmHWM`).
+fn memory(field: &str) -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with(field));
+    let kib = line.and_then(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok());
+    kib.map_or("unknown".to_owned(), |kib| format!("{} MiB", kib / 1024))
+}
+
 fn main() {
+    let empty = memory("VmRSS");
+    LazyLock::force(&COMPANY);
+    let policy = memory("VmRSS");
+    LazyLock::force(&INDEX);
+    println!(
+        "memory: {empty} at first, {policy} with the policy, {} with its index too",
+        memory("VmRSS")
+    );
     let index = &*INDEX;
     let grants: usize = (0..EMPLOYEES).map(reach_count).sum();
     let cells: usize = (0..100).map(|n| reach(index, &email(n), now()).len()).sum();
@@ -242,5 +151,7 @@ fn main() {
         accounts / MACHINES as usize,
         check(&COMPANY).len(),
     );
+    println!("at most {} until here", memory("VmHWM"));
     divan::main();
+    println!("at most {} with all of this", memory("VmHWM"));
 }

@@ -293,6 +293,10 @@ impl Index {
         )
     }
 
+    pub(crate) fn account_count(&self) -> usize {
+        self.accounts.len()
+    }
+
     pub(crate) fn account(&self, account: u32) -> &AccountName {
         &self.accounts[account as usize]
     }

@@ -21,11 +21,22 @@ pub(crate) struct Claims<'i> {
 impl<'i> Claims<'i> {
     /// Those of a machine that belongs to exactly `pools`.
     pub(crate) fn of(index: &'i Index, pools: &[u32], now_unix_secs: u64) -> Self {
+        Self::of_accounts(index, pools, now_unix_secs, |_| true)
+    }
+
+    /// The same for those accounts only of which `wanted` says so, by number.
+    pub(crate) fn of_accounts(
+        index: &'i Index,
+        pools: &[u32],
+        now_unix_secs: u64,
+        wanted: impl Fn(u32) -> bool,
+    ) -> Self {
         let mut entries = Vec::new();
         for &at in pools.iter().flat_map(|&pool| index.grant_numbers_on(pool)) {
             let grant = index.grant(at);
             if in_force(grant, now_unix_secs) {
-                entries.extend(index.accounts_of(grant).map(|account| (account, at)));
+                let accounts = index.accounts_of(grant).filter(|account| wanted(*account));
+                entries.extend(accounts.map(|account| (account, at)));
             }
         }
         entries.sort_unstable();

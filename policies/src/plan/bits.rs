@@ -1,4 +1,4 @@
-//! Sets of machines, as bits: thousands of people's machines are compared in one go.
+//! Sets of machines or accounts, as bits: what thousands have is compared in one go.
 
 /// A set of numbers below a length that all sets of one plan share.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,6 +11,10 @@ impl Bits {
 
     pub(super) fn insert(&mut self, number: usize) {
         self.0[number / 64] |= 1 << (number % 64);
+    }
+
+    pub(super) fn contains(&self, number: usize) -> bool {
+        self.0[number / 64] & (1 << (number % 64)) != 0
     }
 
     pub(super) fn add(&mut self, other: &Self) {

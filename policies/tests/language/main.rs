@@ -10,6 +10,7 @@
 mod canonical;
 mod examples;
 mod expect;
+mod expect_property;
 mod faults;
 mod foreign;
 mod numbers;
