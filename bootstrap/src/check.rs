@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ca_api::admin::{AdminReply, AdminRequest, MachineCheck, MachineView};
+use ca_api::admin::{AdminReply, AdminRequest, Gravity, MachineCheck, MachineView};
 use ca_client::api::AdminError;
 use ca_machine::{Report, Request, report::Event};
 use policies::MachineName;
@@ -81,9 +81,18 @@ pub async fn machines(
     for name in names {
         let mut told = narrator.of(name.as_str());
         let by_ca = checks.get(name.as_str());
-        let mut findings: Vec<String> = by_ca
-            .map(|check| check.findings.clone())
+        let of_ca = by_ca
+            .map(|check| check.findings.as_slice())
             .unwrap_or_default();
+        let mut findings = Vec::new();
+        for finding in of_ca {
+            let text = format!("{}: {}; {}", finding.what, finding.meaning, finding.remedy);
+            if finding.gravity == Gravity::Notice {
+                told.more(&text);
+            } else {
+                findings.push(text);
+            }
+        }
         if by_ca.is_none() {
             findings.push("the CA did not check it".to_owned());
         }
@@ -99,8 +108,9 @@ pub async fn machines(
         };
         let reached_from_here = match looked {
             Ok(report) => {
-                for finding in drift(&report) {
-                    if !findings.contains(&finding) {
+                for (subject, finding) in drift(&report) {
+                    // What the CA saw too it has told already, with what it means.
+                    if !findings.iter().any(|told| told.contains(&subject)) {
                         findings.push(finding);
                     }
                 }
@@ -128,16 +138,13 @@ pub async fn machines(
     Ok(checked)
 }
 
-/// What the applier's own check-up says.
-fn drift(report: &Report) -> Vec<String> {
+/// What the applier's own check-up says: what it is about, and the line.
+fn drift(report: &Report) -> Vec<(String, String)> {
     let events = report.events.iter().filter_map(|event| match event {
-        Event::Drift { path, what } => Some(format!("{path}: {what}")),
-        Event::Warning { code, detail } => Some(if detail.is_empty() {
-            code.clone()
-        } else {
-            detail.clone()
-        }),
-        Event::Refused { code, detail } => Some(format!("{detail} ({code})")),
+        Event::Drift { path, what } => Some((path.clone(), format!("{path}: {what}"))),
+        Event::Warning { code, detail } if detail.is_empty() => Some((code.clone(), code.clone())),
+        Event::Warning { detail, .. } => Some((detail.clone(), detail.clone())),
+        Event::Refused { code, detail } => Some((detail.clone(), format!("{detail} ({code})"))),
         _ => None,
     });
     events.collect()
@@ -150,9 +157,7 @@ mod tests {
     #[test]
     fn drift_is_told_by_path() {
         let lines = "{\"step\":\"drift\",\"path\":\"/etc/sudoers.d/ssh-ca\",\"what\":\"changed\"}\n{\"step\":\"done\"}\n";
-        assert_eq!(
-            drift(&Report::parse(lines.as_bytes()).unwrap()),
-            ["/etc/sudoers.d/ssh-ca: changed"]
-        );
+        let told = drift(&Report::parse(lines.as_bytes()).unwrap());
+        assert_eq!(told[0].1, "/etc/sudoers.d/ssh-ca: changed");
     }
 }

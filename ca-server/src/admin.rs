@@ -1,6 +1,7 @@
 //! The admin commands: one function behind every door (P5), each change in one transaction with its ledger entry.
 
 pub mod change;
+pub mod checkup;
 pub mod door;
 mod employee;
 mod grant;
@@ -10,6 +11,8 @@ mod place;
 pub mod policy;
 mod pool;
 mod revoke;
+mod session;
+mod static_keys;
 mod team;
 
 use std::sync::Arc;
@@ -37,7 +40,6 @@ pub struct Admin {
 pub type Events = mpsc::Sender<AdminEvent>;
 
 impl Admin {
-    /// For this CA, speaking to machines through `agent`; starts the work with its fleet.
     /// For this CA, speaking to machines through `agent`; starts the work with its fleet.
     #[must_use]
     pub fn new(ca: Arc<Ca>, agent: Arc<SyncAgent>) -> Self {
@@ -229,13 +231,24 @@ impl Admin {
                 pool,
                 repair,
             } => {
-                let mend = if repair {
-                    place::Mend::Repair
+                let repair = if repair {
+                    checkup::Repair::Repair
                 } else {
-                    place::Mend::LookOnly
+                    checkup::Repair::LookOnly
                 };
-                self.check(&machines, pool.as_deref(), mend, events).await
+                self.check(&machines, pool.as_deref(), repair, events).await
             }
+            R::Keys { machines, pool } => self.static_keys(&machines, pool.as_deref()).await,
+            R::PoolEnforce { pool, enforce } => self.enforce_pool(actor, &pool, enforce).await,
+            R::SessionList {
+                machines,
+                pool,
+                employee,
+            } => {
+                self.sessions(&machines, pool.as_deref(), employee.as_deref())
+                    .await
+            }
+            R::SessionEnd { ids } => self.end_sessions(actor, &ids).await,
             R::CertList { employee, live } => look::certificates(ca, employee.as_deref(), live),
             R::CertShow { serial } => look::certificate(ca, serial),
             R::AuditList { last, about } => look::ledger(ca, last, about.as_deref()),

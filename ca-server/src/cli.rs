@@ -102,6 +102,7 @@ fn dispatch(cli: Cli, setup: Setup, clock: Clock) -> Result<Verdict, Failure> {
         Command::Krl(verb) => verb.order()?,
         Command::Sync(options) => options.order(),
         Command::Check(options) => options.order(),
+        Command::Session(verb) => verb.order(),
         Command::Cert(verb) => verb.order(),
         Command::Audit(verb) => verb.order()?,
     };

@@ -4,6 +4,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+mod check;
+
+pub use check::{CheckConfig, Every, EveryError};
+
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -51,6 +55,9 @@ pub struct Config {
     /// Who may read `/metrics`.
     #[serde(default)]
     pub metrics: MetricsConfig,
+    /// How often machines are looked at.
+    #[serde(default)]
+    pub check: CheckConfig,
     /// Cost of the password hash.
     #[serde(default)]
     pub argon2: Argon2Config,
@@ -158,6 +165,7 @@ impl Config {
             tls: None,
             sync: SyncConfig::default(),
             metrics: MetricsConfig::default(),
+            check: CheckConfig::default(),
             argon2: Argon2Config::default(),
             trusted_proxies: Vec::new(),
             breached_passwords: None,

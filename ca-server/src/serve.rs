@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    admin::Admin,
+    admin::{Admin, checkup},
     auth::{
         flood::Floods,
         nonce::Nonces,
@@ -243,6 +243,11 @@ async fn serve(
         )),
         tokio::spawn(http::accept::socket(socket, router, stopped.clone())),
         tokio::spawn(keeper::keep(Arc::clone(&ca), courier, stopped.clone())),
+        tokio::spawn(checkup::keep(
+            Arc::clone(&ca),
+            Arc::clone(&agent),
+            stopped.clone(),
+        )),
     ];
     let leaves = tokio::spawn(renew_leaf(Arc::clone(&ca), opened.tls, tls));
     tracing::info!(url = ca.config.url(), listen = %ca.config.listen, "serving");

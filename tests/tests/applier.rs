@@ -26,6 +26,8 @@ mod cut_off;
 mod genuine;
 #[path = "applier/krl.rs"]
 mod krl;
+#[path = "applier/orders.rs"]
+mod orders;
 #[path = "applier/preflight.rs"]
 mod preflight;
 #[path = "applier/review.rs"]

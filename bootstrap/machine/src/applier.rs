@@ -9,6 +9,7 @@ pub const APPLIER: &str = concat!(
     include_str!("applier/report.sh"),
     include_str!("applier/krl.sh"),
     include_str!("applier/sessions.sh"),
+    include_str!("applier/order.sh"),
     include_str!("applier/restore.sh"),
     include_str!("applier/timer.sh"),
     include_str!("applier/bundle.sh"),
@@ -16,6 +17,9 @@ pub const APPLIER: &str = concat!(
     include_str!("applier/accounts.sh"),
     include_str!("applier/apply.sh"),
     include_str!("applier/check.sh"),
+    include_str!("applier/config-files.sh"),
+    include_str!("applier/facts.sh"),
+    include_str!("applier/keys.sh"),
     include_str!("applier/main.sh"),
 );
 
@@ -26,6 +30,7 @@ pub const SESSION_RECORD: &str = include_str!("applier/session-record.sh");
 pub const PREFLIGHT: &str = concat!(
     include_str!("applier/common.sh"),
     include_str!("applier/timer.sh"),
+    include_str!("applier/config-files.sh"),
     include_str!("applier/preflight.sh"),
 );
 

@@ -26,7 +26,10 @@
 
 pub mod applier;
 pub mod bundle;
+pub mod checkup;
+pub mod facts;
 pub mod krl_parcel;
+pub mod order;
 pub mod preflight;
 pub mod report;
 pub mod request;
@@ -36,6 +39,7 @@ pub mod transport;
 
 pub use bundle::{Bundle, Place};
 pub use krl_parcel::KrlParcel;
+pub use order::Order;
 pub use preflight::{Obstacle, Preflight, PreflightRequest};
 pub use report::Report;
 pub use request::{Delivery, FirstContact, Nonce, Request};

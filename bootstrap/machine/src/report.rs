@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::request::Nonce;
+use crate::{facts::Fact, request::Nonce};
 
 /// The most bytes that an answer may have; more is a flood and is cut off.
 pub const MAX_REPORT_BYTES: usize = 1024 * 1024;
@@ -50,6 +50,8 @@ pub enum Event {
         /// `missing`, `changed`, `owner`, `mode`, `unexpected`.
         what: String,
     },
+    /// Something of how the machine stands, for [`crate::checkup`] to judge.
+    Fact(Fact),
     /// A live ssh connection.
     Session(Session),
     /// A loopback login was tried.
@@ -72,6 +74,15 @@ pub enum Event {
 pub struct Session {
     /// PID of its privileged sshd process.
     pub pid: u32,
+    /// When that process began, in clock ticks since the machine's boot: with the PID, it names the connection.
+    #[serde(default)]
+    pub started: u64,
+    /// When it began by the machine's clock, Unix seconds.
+    #[serde(default)]
+    pub since_unix: Option<i64>,
+    /// Whether it is the connection that brought this request.
+    #[serde(default)]
+    pub own: bool,
     /// The account, or empty where it is not known.
     #[serde(default)]
     pub account: String,
@@ -200,7 +211,7 @@ impl Report {
     }
 
     /// Why the machine refused, as `(code, detail)`; `None` when it did as asked. Codes: `busy`, `bad-request`, `bad-signature`,
-    /// `wrong-machine`, `old-generation`, `other-hash`, `stale`, `old-krl`, `bad-krl`, `canary`, `no-krl`, `account-exists`, `invalid-config`, `no-timer`,
+    /// `wrong-machine`, `old-order`, `old-generation`, `other-hash`, `stale`, `old-krl`, `bad-krl`, `canary`, `no-krl`, `account-exists`, `invalid-config`, `no-timer`,
     /// `foreign-config`, `not-fresh`, `wrong-nonce`, `nothing-pending`, `other-ca`, `disk`, `failed`.
     #[must_use]
     pub fn refusal(&self) -> Option<(&str, &str)> {
@@ -237,6 +248,14 @@ impl Report {
     pub fn sessions(&self) -> impl Iterator<Item = &Session> {
         self.events.iter().filter_map(|event| match event {
             Event::Session(session) => Some(session),
+            _ => None,
+        })
+    }
+
+    /// The facts it tells.
+    pub fn facts(&self) -> impl Iterator<Item = &Fact> {
+        self.events.iter().filter_map(|event| match event {
+            Event::Fact(fact) => Some(fact),
             _ => None,
         })
     }

@@ -97,16 +97,13 @@ pub enum Request {
     Confirm(Nonce),
     /// State, versions, clock, sessions.
     Report,
-    /// End the sessions whose certificate the KRL on the machine revokes, and those with these key IDs or serials.
-    EndSessions {
-        /// Key IDs (`email/epoch`).
-        key_ids: Vec<String>,
-        /// Serials.
-        serials: Vec<u64>,
-    },
-    /// Compare the machine with the bundle it applied last; changes nothing.
+    /// Do what a signed [`Order`](crate::Order) says, once.
+    Order(Signed),
+    /// Compare the machine with the bundle it applied last, and tell the facts of it; changes nothing.
     Check,
-    /// Put the snapshot back now.
+    /// The facts, with when each static key was last let in by sshd's log; changes nothing.
+    Keys,
+    /// Put the snapshot back now. Through an admin's own login only.
     RollBack,
     /// Take off everything that the CA put there, but no account's home (made accounts are expired). Through an admin's own login only.
     Remove,
@@ -138,16 +135,10 @@ impl Request {
             }
             Self::DryRun(delivery) => line.delivery(delivery),
             Self::Confirm(nonce) => line.word("nonce", nonce),
-            Self::Report | Self::Check | Self::RollBack | Self::Remove => {}
-            Self::EndSessions { key_ids, serials } => {
-                let mut wanted = String::new();
-                for key_id in key_ids.iter().filter(|id| !id.contains(char::is_control)) {
-                    wanted.push_str(&format!("key-id {key_id}\n"));
-                }
-                for serial in serials {
-                    wanted.push_str(&format!("serial {serial}\n"));
-                }
-                line.part("wanted", wanted.as_bytes());
+            Self::Report | Self::Check | Self::Keys | Self::RollBack | Self::Remove => {}
+            Self::Order(order) => {
+                line.part("order-sig", order.signature().as_bytes());
+                line.part("order", order.object());
             }
             Self::Prove {
                 account,
@@ -178,8 +169,9 @@ impl Request {
             Self::DryRun(_) => "dry-run",
             Self::Confirm(_) => "confirm",
             Self::Report => "report",
-            Self::EndSessions { .. } => "end-sessions",
+            Self::Order(_) => "end-sessions",
             Self::Check => "check",
+            Self::Keys => "keys",
             Self::RollBack => "roll-back",
             Self::Remove => "remove",
             Self::Prove { .. } => "prove",
@@ -235,10 +227,11 @@ impl Line {
     }
 }
 
-/// The allowed-signers file that makes `fleet_keys` good for bundles and KRL parcels, and for nothing else.
+/// The allowed-signers file that makes `fleet_keys` good for bundles, KRL parcels and orders, and for nothing else.
 #[must_use]
 pub fn allowed_signers(fleet_keys: &[PublicKey]) -> String {
-    let namespaces = format!("{},{}", Namespace::Bundle.as_str(), Namespace::Krl.as_str());
+    let namespaces = [Namespace::Bundle, Namespace::Krl, Namespace::Order];
+    let namespaces = namespaces.map(Namespace::as_str).join(",");
     fleet_keys
         .iter()
         .map(|key| {
@@ -273,15 +266,14 @@ mod tests {
 
     #[test]
     fn the_first_line_gives_the_length_of_each_part() {
-        let request = Request::EndSessions {
-            key_ids: vec!["alice@corp.example/1".into(), "forged\nserial 7".into()],
-            serials: vec![5],
-        };
-        let wanted = "key-id alice@corp.example/1\nserial 5\n";
+        let key = PrivateKey::random(&mut rand_core::OsRng, ssh_key::Algorithm::Ed25519).unwrap();
+        let signed = Signed::sign(&key, Namespace::Order, b"object".to_vec()).unwrap();
+        let signature = signed.signature().to_owned();
         let expected = format!(
-            "ssh-ca-request v1 end-sessions wanted={}\n{wanted}",
-            wanted.len()
+            "ssh-ca-request v1 end-sessions order-sig={} order=6\n{signature}object",
+            signature.len()
         );
+        let request = Request::Order(signed);
         assert_eq!(String::from_utf8(request.encode()).unwrap(), expected);
     }
 }

@@ -12,6 +12,8 @@ pub enum Namespace {
     Bundle,
     /// KRL parcels.
     Krl,
+    /// Orders: what is to be done once, such as the end of a session.
+    Order,
 }
 
 impl Namespace {
@@ -21,6 +23,7 @@ impl Namespace {
         match self {
             Self::Bundle => "bundle@ssh-ca",
             Self::Krl => "krl@ssh-ca",
+            Self::Order => "order@ssh-ca",
         }
     }
 }

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ApiError, Secret};
 
+pub mod machines;
 pub mod policy;
 pub mod view;
 
+pub use machines::*;
 pub use policy::*;
 pub use view::*;
 
@@ -344,6 +346,39 @@ pub enum AdminRequest {
         #[serde(default)]
         repair: bool,
     },
+    /// The static keys that still open machines. Answer: [`AdminReply::Keys`].
+    Keys {
+        /// These, or all.
+        #[serde(default)]
+        machines: Vec<String>,
+        /// Only machines in this pool.
+        #[serde(default)]
+        pool: Option<String>,
+    },
+    /// [`AdminRequest::MachineEnforce`] for every machine of a pool. Answer: [`AdminReply::Machines`].
+    PoolEnforce {
+        /// Which pool.
+        pool: String,
+        /// On or off.
+        enforce: bool,
+    },
+    /// Live sessions on machines. Answer: [`AdminReply::Sessions`].
+    SessionList {
+        /// On these, or on all.
+        #[serde(default)]
+        machines: Vec<String>,
+        /// Only machines in this pool.
+        #[serde(default)]
+        pool: Option<String>,
+        /// Only those that this person's certificates opened, and those that nobody can attribute.
+        #[serde(default)]
+        employee: Option<String>,
+    },
+    /// Ends sessions. Answer: [`AdminReply::SessionsEnded`].
+    SessionEnd {
+        /// Their IDs, as the list has them.
+        ids: Vec<String>,
+    },
     /// Answer: [`AdminReply::Certificates`].
     CertList {
         /// Only this person's.
@@ -564,6 +599,12 @@ pub enum AdminReply {
     Synced(Vec<MachineDelivery>),
     /// What a check-up found.
     Checked(Vec<MachineCheck>),
+    /// The static keys of machines.
+    Keys(Vec<MachineKeys>),
+    /// Live sessions.
+    Sessions(SessionsView),
+    /// What came of ending sessions.
+    SessionsEnded(SessionsEnded),
     /// Certificates.
     Certificates(Vec<CertificateView>),
     /// One of them.

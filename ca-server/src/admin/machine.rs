@@ -620,6 +620,7 @@ pub async fn remove(ca: &Arc<Ca>, actor: Actor, machine: &str) -> Result<AdminRe
         policy.machines.remove(&name);
         editing.txn.delete(Table::Fleet, key);
         editing.txn.unrecorded().delete(Table::Seen, key);
+        editing.txn.unrecorded().delete(Table::Checks, key);
         if let Ok(key) = PublicKey::from_openssh(&record.host_key) {
             put_removed_host(editing, &key, &record.host_key);
         }

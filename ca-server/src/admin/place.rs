@@ -1,17 +1,15 @@
-//! Commands that speak to machines: the proof at the end of bootstrap, sync, check-up.
+//! Commands that speak to machines: the proof at the end of bootstrap, and sync.
 
 use ca_api::{
     ApiError, ErrorCode,
-    admin::{AdminEvent, AdminReply, DeliveryOutcome, MachineCheck},
+    admin::{AdminEvent, AdminReply, DeliveryOutcome},
 };
-use ca_machine::{Request, exchange, report::Event as MachineEvent};
 use policies::{MachineName, PoolName};
-use tokio::task::JoinSet;
 
 use super::{Admin, Events, change::store_error, look, machine, parse, parse_all, unknown};
 use crate::{
     fleet::{
-        deliver::{Lanes, limits, target},
+        deliver::Lanes,
         keeper::{Push, managed, push},
         wanted,
     },
@@ -19,13 +17,6 @@ use crate::{
     records::FleetRecord,
     revoke::krl,
 };
-
-/// What a check-up does with what it finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mend {
-    LookOnly,
-    Repair,
-}
 
 fn unavailable(error: impl std::fmt::Display) -> ApiError {
     ApiError::new(ErrorCode::Unavailable, error.to_string())
@@ -79,7 +70,8 @@ impl Admin {
         look::machine(&self.ca, name.as_str())
     }
 
-    fn chosen(
+    /// The machines that are named, or of the pool, or all that the server keeps.
+    pub(super) fn chosen(
         &self,
         machines: &[String],
         pool: Option<&str>,
@@ -127,82 +119,4 @@ impl Admin {
         let deliveries = push(&self.courier, &krl, what, Some(events)).await;
         Ok(AdminReply::Synced(deliveries))
     }
-
-    /// `check`.
-    pub(super) async fn check(
-        &self,
-        machines: &[String],
-        pool: Option<&str>,
-        mend: Mend,
-        events: &Events,
-    ) -> Result<AdminReply, ApiError> {
-        let chosen = self.chosen(machines, pool)?;
-        if mend == Mend::Repair {
-            let names: Vec<String> = chosen.iter().map(|(name, _)| name.to_string()).collect();
-            self.sync(&names, None, events).await?;
-        }
-        let turns = std::sync::Arc::new(tokio::sync::Semaphore::new(self.ca.config.sync.parallel));
-        let mut running = JoinSet::new();
-        for (name, record) in chosen {
-            let (ca, agent, turns) = (self.ca.clone(), self.agent.clone(), turns.clone());
-            running.spawn(async move {
-                let _turn = turns.acquire().await;
-                let answer = match target(&ca, &agent, &record) {
-                    Ok(target) => exchange(&target, &Request::Check, &limits(&ca))
-                        .await
-                        .map_err(|error| error.to_string()),
-                    Err(error) => Err(error.to_string()),
-                };
-                match answer {
-                    Ok(report) => MachineCheck {
-                        machine: name.to_string(),
-                        reached: true,
-                        findings: findings(&report, &record, &name),
-                    },
-                    Err(reason) => MachineCheck {
-                        machine: name.to_string(),
-                        reached: false,
-                        findings: vec![reason],
-                    },
-                }
-            });
-        }
-        let mut checks: Vec<MachineCheck> = running.join_all().await;
-        checks.sort_by(|a, b| a.machine.cmp(&b.machine));
-        Ok(AdminReply::Checked(checks))
-    }
-}
-
-fn findings(report: &ca_machine::Report, record: &FleetRecord, name: &MachineName) -> Vec<String> {
-    let mut findings: Vec<String> = report
-        .events
-        .iter()
-        .filter_map(|event| match event {
-            MachineEvent::Drift { path, what } => Some(format!(
-                "{path} is {what}: `ca-server check {name} --repair` puts it right"
-            )),
-            MachineEvent::Warning { code, detail } => Some(format!("{code}: {detail}")),
-            MachineEvent::Refused { code, detail } => {
-                Some(format!("it refused ({code}): {detail}"))
-            }
-            _ => None,
-        })
-        .collect();
-    if let Some(state) = report.state() {
-        if state.applied_generation != record.generation {
-            findings.push(format!(
-                "its configuration is of generation {}, wanted is {}: `ca-server sync {name}`",
-                state.applied_generation, record.generation
-            ));
-        }
-        if state.krl_canaries != "ok" {
-            findings.push(format!(
-                "its KRL is not judged as it must be: `ca-server sync {name}`"
-            ));
-        }
-        if state.stale {
-            findings.push("its configuration is stale: is it reached by sync?".to_owned());
-        }
-    }
-    findings
 }

@@ -20,6 +20,7 @@ pub mod krl;
 pub mod machine;
 pub mod policy;
 pub mod pool;
+pub mod session;
 pub mod team;
 
 /// Where the data lies if nobody says otherwise.
@@ -150,8 +151,11 @@ pub enum Command {
     Krl(krl::KrlVerb),
     /// Bring machines to what the CA wants.
     Sync(fleet::SyncOptions),
-    /// Look for drift on machines, and repair it on request.
+    /// Look whether machines are as wanted, and repair what is not on request.
     Check(fleet::CheckOptions),
+    /// Live ssh sessions on machines.
+    #[command(subcommand)]
+    Session(session::SessionVerb),
     /// Certificates that were issued.
     #[command(subcommand)]
     Cert(cert::CertVerb),

@@ -58,13 +58,17 @@ pub fn verdict(reply: &AdminReply, sink: &Sink) -> Verdict {
             if machines.iter().any(|machine| !machine.reached) {
                 Verdict::Partly
             } else if *sink == Sink::Findings
-                && machines.iter().any(|machine| !machine.findings.is_empty())
+                && machines.iter().any(ca_api::admin::MachineCheck::is_wrong)
             {
                 Verdict::Failed
             } else {
                 Verdict::Done
             }
         }
+        AdminReply::Keys(machines) => all(machines.iter().all(|one| one.trouble.is_empty())),
+        AdminReply::Sessions(view) => all(view.not_reached.is_empty()),
+        AdminReply::SessionsEnded(outcome) if !outcome.open.is_empty() => Verdict::Failed,
+        AdminReply::SessionsEnded(outcome) => all(outcome.not_reached.is_empty()),
         _ => Verdict::Done,
     }
 }

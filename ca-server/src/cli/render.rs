@@ -11,16 +11,19 @@ use super::{
 
 pub mod audit;
 pub mod cert;
+pub mod checkup;
 pub mod delivery;
 pub mod employee;
 pub mod explain;
 pub mod grant;
+pub mod keys;
 pub mod krl;
 pub mod machine;
 pub mod matrix;
 pub mod policy;
 pub mod pool;
 pub mod revocation;
+pub mod session;
 pub mod setup;
 pub mod table;
 pub mod team;
@@ -72,7 +75,10 @@ pub fn reply(reply: &AdminReply, context: &Context) -> String {
         ),
         AdminReply::KrlFile(base64) => format!("{}\n", line(base64)),
         AdminReply::Synced(machines) => delivery::synced(machines, clock),
-        AdminReply::Checked(machines) => delivery::checked(machines),
+        AdminReply::Checked(machines) => checkup::checked(machines),
+        AdminReply::Keys(machines) => keys::all(machines, clock),
+        AdminReply::Sessions(view) => session::all(view, clock),
+        AdminReply::SessionsEnded(outcome) => session::ended(outcome),
         AdminReply::Certificates(all) => cert::all(all, clock),
         AdminReply::Certificate(one) => cert::one(one, clock),
         AdminReply::Ledger(lines) => audit::lines(lines, clock),

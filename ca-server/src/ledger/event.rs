@@ -357,6 +357,12 @@ pub enum Event {
         machine: MachineName,
         version: u64,
     },
+    /// An admin ordered a session on a machine to end; `session` is its process there.
+    SessionEndOrdered {
+        machine: MachineName,
+        session: String,
+        number: u64,
+    },
     SessionsEnded {
         machine: MachineName,
         email: Email,

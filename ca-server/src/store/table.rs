@@ -66,6 +66,8 @@ tables! {
     AdminSessions = "admin_sessions",
     /// What was last seen of machines and the like: a cache that may be lost, so no ledger entry is owed for it.
     Seen = "seen",
+    /// What the last check-up found, by machine: like [`Table::Seen`].
+    Checks = "checks",
     /// The ledger by sequence number (u64, big endian). Written through [`super::Txn::record`] alone.
     Ledger = "ledger",
 }
@@ -103,6 +105,7 @@ impl Table {
             | Self::Devices
             | Self::AdminSessions
             | Self::Seen
+            | Self::Checks
             | Self::Ledger => None,
         }
     }
@@ -110,7 +113,7 @@ impl Table {
     /// Whether losing the last writes to this table would lose nothing that anybody decided.
     #[must_use]
     pub const fn is_cache(self) -> bool {
-        matches!(self, Self::Seen)
+        matches!(self, Self::Seen | Self::Checks)
     }
 }
 

@@ -175,7 +175,7 @@ fn sync_and_check_exit_by_what_they_found() {
     let checked = |machines: &[_]| Answer::done("checked", &value(machines));
     assert_eq!(exit(checked(&checks()), &["check"]), 3);
     assert_eq!(exit(checked(&checks()[1..]), &["check"]), 1);
-    assert_eq!(exit(checked(&checks()[1..]), &["check", "--repair"]), 0);
+    assert_eq!(exit(checked(&checks()[1..]), &["check", "--repair"]), 1);
     assert_eq!(exit(checked(&checks()[2..]), &["check"]), 0);
 }
 

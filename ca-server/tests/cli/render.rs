@@ -142,6 +142,9 @@ fn sync_and_check_say_what_they_changed_and_found() {
         &AdminReply::Synced(vec![proven("web-1", &[], &[]), proven("web-2", &[], &[])]),
     );
     show("check", &AdminReply::Checked(checks()));
+    show("check-keys", &AdminReply::Keys(static_keys()));
+    show("session-list", &AdminReply::Sessions(sessions()));
+    show("session-end", &AdminReply::SessionsEnded(sessions_ended()));
     show(
         "check-all-well",
         &AdminReply::Checked(checks().split_off(2)),

@@ -3,9 +3,10 @@
 use ca_api::{
     Secret,
     admin::{
-        CertificateView, DeliveryOutcome, EmployeeView, GrantView, Invitation, KrlEntryView,
-        KrlView, LedgerHead, LedgerLine, MachineBehind, MachineCheck, MachineDelivery, MachineView,
-        PoolView, Revocation, TeamView,
+        CertificateView, CheckFinding, DeliveryOutcome, EmployeeView, GrantView, Gravity,
+        Invitation, KrlEntryView, KrlView, LedgerHead, LedgerLine, LogView, MachineBehind,
+        MachineCheck, MachineDelivery, MachineKeyView, MachineKeys, MachineView, NotReached,
+        PoolView, Revocation, SessionView, SessionsEnded, SessionsView, TeamView,
     },
 };
 use ca_server::cli::time::Clock;
@@ -155,6 +156,7 @@ pub fn machines() -> Vec<MachineView> {
             "alice@corp.example as alice",
             "alice@corp.example as deploy",
         ]),
+        check: checks().into_iter().find(|check| check.machine == "web-1"),
     };
     let db_1 = MachineView {
         name: "db-1".to_owned(),
@@ -167,6 +169,7 @@ pub fn machines() -> Vec<MachineView> {
         last_seen_unix: Some(after(-5 * 3600)),
         trouble: "No route to host".to_owned(),
         exposed_until_unix: Some(after(3 * 3600)),
+        check: checks().into_iter().next(),
         ..web_1.clone()
     };
     let new = MachineView {
@@ -175,6 +178,7 @@ pub fn machines() -> Vec<MachineView> {
         generation: 0,
         krl_version: 0,
         last_seen_unix: None,
+        check: None,
         ..web_1.clone()
     };
     vec![db_1, new, web_1]
@@ -251,20 +255,122 @@ pub fn krl() -> KrlView {
 }
 
 pub fn checks() -> Vec<MachineCheck> {
-    let check = |machine: &str, reached, findings: &[&str]| MachineCheck {
+    let finding = |gravity, code: &str, what: &str, meaning: &str, remedy: &str| CheckFinding {
+        gravity,
+        code: code.to_owned(),
+        what: what.to_owned(),
+        meaning: meaning.to_owned(),
+        remedy: remedy.to_owned(),
+        repairable: code == "drift",
+    };
+    let check = |machine: &str, reached, findings: &[CheckFinding]| MachineCheck {
         machine: machine.to_owned(),
         reached,
-        findings: texts(findings),
+        at_unix: after(-30),
+        findings: findings.to_vec(),
+        repaired: Vec::new(),
     };
+    let silent = finding(
+        Gravity::Warning,
+        "not-reached",
+        "10.0.0.8 cannot be reached: No route to host",
+        "nobody can say how it stands; what is revoked meanwhile still opens it",
+        "see whether it is on and its port is open; then `ca-server sync db-1`",
+    );
+    let sudo = finding(
+        Gravity::Danger,
+        "drift",
+        "/etc/sudoers.d/ssh-ca is changed",
+        "this file decides who becomes root there",
+        "`ca-server check web-1 --repair` applies again what the CA wants",
+    );
+    let key = finding(
+        Gravity::Notice,
+        "static-key",
+        "a static key opens ubuntu: /home/ubuntu/.ssh/authorized_keys line 1",
+        "the machine is observed, so the key works as before; no revocation ends it",
+        "`ca-server check --keys` tells whose it is",
+    );
     vec![
-        check("db-1", false, &[]),
-        check(
-            "web-1",
-            true,
-            &["/etc/sudoers.d/ssh-ca: changed; `ca-server check web-1 --repair` puts it back"],
-        ),
-        check("web-2", true, &[]),
+        check("db-1", false, &[silent]),
+        check("web-1", true, &[sudo, key.clone()]),
+        check("web-2", true, &[key]),
     ]
+}
+
+pub fn sessions() -> SessionsView {
+    let session = |id: &str, key_id: &str, state: &str| SessionView {
+        id: id.to_owned(),
+        machine: "web-1".to_owned(),
+        account: "alice".to_owned(),
+        from: "10.0.0.9".to_owned(),
+        since_unix: Some(after(-3600)),
+        key_id: key_id.to_owned(),
+        employee: None,
+        serial: (!key_id.is_empty()).then_some(3_921_843_772),
+        state: state.to_owned(),
+    };
+    SessionsView {
+        sessions: vec![
+            session("web-1:4711-889", "alice@corp.example/3", "live"),
+            session("web-1:4713-890", "", "live"),
+            session("web-1:4715-891", "", "unknown"),
+        ],
+        not_reached: vec![NotReached {
+            machine: "db-1".to_owned(),
+            reason: "No route to host".to_owned(),
+        }],
+    }
+}
+
+pub fn sessions_ended() -> SessionsEnded {
+    let mut sessions = sessions().sessions;
+    SessionsEnded {
+        open: vec![sessions.remove(1)],
+        ended: vec![sessions.remove(0)],
+        gone: texts(&["web-1:4716-900"]),
+        not_reached: Vec::new(),
+    }
+}
+
+pub fn static_keys() -> Vec<MachineKeys> {
+    let key = |account: &str, door: &str, state: &str, used| MachineKeyView {
+        account: account.to_owned(),
+        file: format!("/home/{account}/.ssh/authorized_keys"),
+        line: 1,
+        algorithm: "ssh-ed25519".to_owned(),
+        fingerprint: "SHA256:4f0sQUl0j1yLkY1ecb0gcl2fWcY8dQHn1hyp7kM1iGE".to_owned(),
+        comment: "ops laptop".to_owned(),
+        options: String::new(),
+        employee: None,
+        state: state.to_owned(),
+        door: door.to_owned(),
+        last_used_unix: used,
+    };
+    let machine = |machine: &str, trouble: &str, keys: &[MachineKeyView]| MachineKeys {
+        machine: machine.to_owned(),
+        trouble: trouble.to_owned(),
+        observed: true,
+        logs: Vec::new(),
+        keys: keys.to_vec(),
+        commands: Vec::new(),
+    };
+    let mut web = machine(
+        "web-1",
+        "",
+        &[
+            key("ssh-admin", "admin", "opens", Some(after(-86_400))),
+            key("ubuntu", "other", "opens", Some(after(-3600))),
+            key("deploy", "other", "not heeded", None),
+        ],
+    );
+    web.logs.push(LogView {
+        source: "/var/log/auth.log".to_owned(),
+        since_unix: Some(after(-7 * 86_400)),
+    });
+    let mut bare = machine("web-2", "", &[key("ubuntu", "other", "opens", None)]);
+    bare.commands.push("/usr/bin/keys %u".to_owned());
+    vec![machine("db-1", "No route to host", &[]), web, bare]
 }
 
 pub fn certificates() -> Vec<CertificateView> {

@@ -197,7 +197,6 @@ fn later_commands_are_not_offered_yet() {
         "break-glass make",
         "publish x",
         "ca rotate user",
-        "session list",
     ] {
         assert!(parse(line).is_err(), "{line}");
     }

@@ -7,12 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use ca_machine::{Request, report::SessionState};
+use ca_machine::{Order, Request, report::SessionState};
 
 use crate::bench::{Bench, done, key};
 
 /// A session that says `ready` and then stays; with `options` for ssh.
-fn session(bench: &Bench, name: &str, key_id: &str, options: &[&str]) -> Result<Child> {
+pub fn session(bench: &Bench, name: &str, key_id: &str, options: &[&str]) -> Result<Child> {
     let key = key();
     let certificate = bench.ca.certificate(&key, key_id, 77, "alice@web");
     let (key, certificate) = bench.ca.files(name, &key, Some(&certificate))?;
@@ -59,7 +59,7 @@ fn session(bench: &Bench, name: &str, key_id: &str, options: &[&str]) -> Result<
     Ok(child)
 }
 
-fn ends(child: &mut Child, limit: Duration) -> Result<bool> {
+pub fn ends(child: &mut Child, limit: Duration) -> Result<bool> {
     let start = Instant::now();
     while start.elapsed() < limit {
         if child.try_wait()?.is_some() {
@@ -246,25 +246,26 @@ fn r8_a_record_of_another_process_ends_nothing() -> Result<()> {
 fn r8_sessions_end_by_key_id_or_serial_on_request() -> Result<()> {
     let bench = bench!("r8_sessions_end_by_key_id_or_serial_on_request");
     bench.settle(&bench.ca.spec("web-1")?, 1, 1)?;
-    for request in [
-        Request::EndSessions {
-            key_ids: vec!["alice@corp.example/1".into()],
-            serials: vec![],
-        },
-        Request::EndSessions {
-            key_ids: vec![],
-            serials: vec![77],
-        },
+    let order = |number: u64, key_ids: &[&str], serials: &[u64]| -> Result<Request> {
+        let order = Order {
+            machine: "web-1".parse()?,
+            number,
+            key_ids: key_ids.iter().map(ToString::to_string).collect(),
+            serials: serials.to_vec(),
+            connections: Vec::new(),
+        };
+        Ok(Request::Order(order.sign(&bench.ca.fleet_key)?))
+    };
+    for (number, key_ids, serials) in [
+        (10, &["alice@corp.example/1"][..], &[][..]),
+        (20, &[], &[77]),
     ] {
         let mut alice = session(&bench, "alice", "alice@corp.example/1", &[])?;
-        let none = Request::EndSessions {
-            key_ids: vec!["alice@corp.example/11".into()],
-            serials: vec![7, 777],
-        };
+        let none = order(number, &["alice@corp.example/11"], &[7, 777])?;
         done(bench.sync(&none)?)?;
         ensure!(!ends(&mut alice, Duration::from_millis(200))?);
-        done(bench.sync(&request)?)?;
-        ensure!(ends(&mut alice, Duration::from_secs(10))?, "{request:?}");
+        done(bench.sync(&order(number + 1, key_ids, serials)?)?)?;
+        ensure!(ends(&mut alice, Duration::from_secs(10))?, "{number}");
     }
     Ok(())
 }

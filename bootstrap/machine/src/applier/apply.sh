@@ -79,6 +79,8 @@ apply_bundle() {
     plan_accounts
     find_changes
     if [ ! -s "$W/changes" ] && [ ! -s "$W/account-plan" ]; then
+        # Somebody else's write bit on a folder makes sshd refuse every certificate.
+        make_folders || refuse disk "the folders could not be made"
         record_generation || refuse disk "the generation could not be written down"
         record_applied || refuse disk "the generation could not be written down"
         did unchanged

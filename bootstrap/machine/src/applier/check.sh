@@ -47,6 +47,10 @@ check() {
         drift "$KRL" missing
     elif read_krl_state && [ "$(sha256 "$KRL")" != "$krl_seen_sha256" ]; then
         drift "$KRL" changed
+    elif [ "$(stat -c '%u %g' "$KRL")" != '0 0' ]; then
+        drift "$KRL" owner
+    elif [ "$(stat -c %a "$KRL")" != 644 ]; then
+        drift "$KRL" mode
     fi
 }
 

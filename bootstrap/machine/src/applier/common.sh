@@ -169,7 +169,7 @@ read_request() {
         port=*) is_number "$value" && word_port=$value ;;
         account=*) is_account "$value" && word_account=$value ;;
         admin=*) is_account "$value" && word_admin=$value ;;
-        fleet=* | admin-key=* | krl-sig=* | krl=* | bundle-sig=* | bundle=* | wanted=* | key=* | certificate=* | accounts=*)
+        fleet=* | admin-key=* | krl-sig=* | krl=* | bundle-sig=* | bundle=* | order-sig=* | order=* | key=* | certificate=* | accounts=*)
             part=${pair%%=*}
             is_number "$value" && [ ! -e "$W/$part" ] &&
                 tail -c "+$offset" "$W/in" 2>/dev/null | head -c "$value" >"$W/$part" &&

@@ -31,13 +31,26 @@ if [ "$first_contact" = no ] && [ "$verb" = prove ]; then
     # A login over loopback passes from="127.0.0.1" and starts what a forced command starts: not for the key of ssh-ca-sync alone.
     refuse bad-request "logins are proven through an admin's own login only (bootstrap)"
 fi
+if [ "$first_contact" = no ] && [ "$verb" = roll-back ]; then
+    # It would undo what the server wants without the server's word. The timer goes on all the same.
+    refuse bad-request "a change is put back through an admin's own login only (bootstrap), or by the timer"
+fi
 case $verb in
 apply) apply ;;
 dry-run) dry_run ;;
 confirm) confirm ;;
 report) end_revoked list ;;
-end-sessions) end_revoked && look_again_later ;;
-check) check ;;
+end-sessions) end_ordered ;;
+check)
+    check
+    facts
+    print_facts
+    ;;
+keys)
+    facts
+    login_facts
+    print_facts
+    ;;
 roll-back) roll_back ;;
 remove) remove ;;
 prove) prove ;;

@@ -57,7 +57,17 @@ certificate_of() {
     sed -n 's/^publickey \([a-z0-9@.-]*-cert-v01@openssh\.com [A-Za-z0-9+/=]*\).*/\1/p' "$1" | head -n 1
 }
 
-# Prints the session line of one connection. Arguments: PID ACCOUNT PEER RECORD STATE.
+# Sets what session_line needs: the clock in both its forms, and the processes above this one, with the connection that brought the request.
+prepare_lines() {
+    clock=$(now) ticks=$(ticks_now) above=
+    at=$$
+    while [ "$at" -gt 1 ] && process "$at"; do
+        above="$above $at"
+        at=$parent
+    done
+}
+
+# Prints the session line of one connection, that began at $began. Arguments: PID ACCOUNT PEER RECORD STATE.
 session_line() {
     key_id='' serial=null
     if [ "$4" != - ] && certificate_of "$4" >"$W/certificate" && [ -s "$W/certificate" ]; then
@@ -67,8 +77,10 @@ session_line() {
     fi
     [ "$2" != - ] || set -- "$1" '' "$3" "$4" "$5"
     [ "$3" != - ] || set -- "$1" "$2" '' "$4" "$5"
-    printf '{"step":"session","pid":%s,"account":"%s","peer":"%s","key_id":"%s","serial":%s,"state":"%s"}\n' \
-        "$1" "$2" "$3" "$(json "$key_id")" "${serial:-null}" "$5"
+    own=false
+    case " $above " in *" $1 "*) own=true ;; esac
+    printf '{"step":"session","pid":%s,"started":%s,"since_unix":%s,"own":%s,"account":"%s","peer":"%s","key_id":"%s","serial":%s,"state":"%s"}\n' \
+        "$1" "$began" "$((clock - (ticks - began) / 100))" "$own" "$2" "$3" "$(json "$key_id")" "${serial:-null}" "$5"
 }
 
 # Prints the processes below $1, itself first.
@@ -112,10 +124,11 @@ end_connection() {
     return 0
 }
 
-# Ends every connection whose certificate the KRL now revokes, and those that $W/wanted names (`key-id ID`, `serial N`). Prints a line for
-# each of these, and for each that nobody can attribute. With `list`, ends none, and prints a line for every one.
+# Ends every connection whose certificate the KRL now revokes, and those that $W/wanted names (`key-id ID`, `serial N`, `session PID STARTED`).
+# Prints a line for each of these, and for each that nobody can attribute. With `list`, ends none, and prints a line for every one.
 end_revoked() {
     find_connections
+    prepare_lines
     rm -rf "$W/opened"
     mkdir "$W/opened"
     while read -r pid _ _ _ record; do
@@ -131,32 +144,32 @@ end_revoked() {
     fi
     while read -r pid began account peer record; do
         state=live
-        if [ "$record" = - ]; then
-            state=unknown
-        elif [ -f "$W/opened/$pid" ]; then
-            if grep -q "^$W/opened/$pid .*: REVOKED\$" "$W/answer" || is_wanted "$W/opened/$pid"; then
-                if [ "${1-}" = list ]; then
-                    session_line "$pid" "$account" "$peer" "$record" open
-                    continue
-                fi
+        [ "$record" != - ] || state=unknown
+        if is_named "$pid" "$began" || is_revoked "$W/opened/$pid" || is_wanted "$W/opened/$pid"; then
+            state=open
+            if [ "${1-}" != list ]; then
                 line=$(session_line "$pid" "$account" "$peer" "$record" ended)
                 if end_connection "$pid" "$began"; then
-                    rm -f "$record"
+                    [ "$record" = - ] || rm -f "$record"
                     printf '%s\n' "$line"
-                else
-                    session_line "$pid" "$account" "$peer" "$record" open
+                    continue
                 fi
-                continue
             fi
         fi
-        if [ "$state" = unknown ] || [ "${1-}" = list ]; then
+        if [ "$state" != live ] || [ "${1-}" = list ]; then
             session_line "$pid" "$account" "$peer" "$record" "$state"
         fi
     done <"$W/connections"
 }
 
+is_revoked() { grep -q "^$1 .*: REVOKED\$" "$W/answer"; }
+
+is_named() {
+    [ -s "$W/wanted" ] && grep -qx "session $1 $2" "$W/wanted"
+}
+
 is_wanted() {
-    [ -s "$W/wanted" ] || return 1
+    [ -s "$W/wanted" ] && [ -s "$1" ] || return 1
     ssh-keygen -L -f "$1" 2>/dev/null | sed -n 's/^ *Key ID: "\(.*\)"$/key-id \1/p; s/^ *Serial: \([0-9]*\)$/serial \1/p' >"$W/named"
     grep -qxFf "$W/wanted" "$W/named"
 }

@@ -113,6 +113,9 @@ pub struct MachineView {
     /// Who can log in as which account, for `machine show`.
     #[serde(default)]
     pub who: Vec<String>,
+    /// The last check-up.
+    #[serde(default)]
+    pub check: Option<super::MachineCheck>,
 }
 
 /// What `bootstrap` applies. Objects and signatures as `ca-machine` defines them.
@@ -268,17 +271,6 @@ pub struct KrlEntryView {
     pub until_unix: Option<i64>,
     /// Why; may be empty.
     pub reason: String,
-}
-
-/// What a check-up found on a machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MachineCheck {
-    /// Which.
-    pub machine: String,
-    /// Could it be reached?
-    pub reached: bool,
-    /// What is not as wanted, one line each with its remedy; empty means all is well.
-    pub findings: Vec<String>,
 }
 
 /// A certificate as the ledger has it.

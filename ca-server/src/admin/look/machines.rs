@@ -90,6 +90,7 @@ fn one_machine(
             .unwrap_or_default(),
         host_certificate_until_unix: record.host_certificate_until_unix,
         who: who(compiled, name, now),
+        check: crate::admin::checkup::last(view, name)?,
     })
 }
 

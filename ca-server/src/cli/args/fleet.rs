@@ -31,16 +31,21 @@ pub struct SyncOptions {
 /// `check` as it is written.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Exit code 1: something is not as wanted (without --repair); 3: some machines were not reached.\n\n\
-                  Examples:\n  ca-server check\n  ca-server check web-1 --repair"
+    after_help = "Each finding says what it means and how to mend it. Notices are worth knowing and change no exit code.\n\
+                  Exit code 1: something is not as wanted; 3: some machines were not reached.\n\
+                  With --keys: a local user can write into a log, so take \"last used\" for what it is.\n\n\
+                  Examples:\n  ca-server check\n  ca-server check web-1 --repair\n  ca-server check --pool web-server --keys"
 )]
 pub struct CheckOptions {
     /// Which machines.
     #[command(flatten)]
     pub selection: Selection,
-    /// Mend what is found.
+    /// Mend what the CA can mend, and look again.
     #[arg(long)]
     pub repair: bool,
+    /// List the static keys that machines still heed: whose, and when last used.
+    #[arg(long, conflicts_with = "repair")]
+    pub keys: bool,
 }
 
 impl SyncOptions {
@@ -58,16 +63,15 @@ impl CheckOptions {
     /// The request that it means.
     #[must_use]
     pub fn order(self) -> Order {
-        let sink = if self.repair {
-            Sink::Print
-        } else {
-            Sink::Findings
-        };
+        let Selection { machines, pool } = self.selection;
+        if self.keys {
+            return Order::new(AdminRequest::Keys { machines, pool });
+        }
         Order::new(AdminRequest::Check {
-            machines: self.selection.machines,
-            pool: self.selection.pool,
+            machines,
+            pool,
             repair: self.repair,
         })
-        .into_sink(sink)
+        .into_sink(Sink::Findings)
     }
 }

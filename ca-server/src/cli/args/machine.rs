@@ -48,19 +48,23 @@ pub enum MachineVerb {
         address: String,
     },
     /// End the logins of accounts that the CA did not make (all but the admins' own).
-    #[command(after_help = "See first who that is: ca-server machine show web-1\n\n\
-                            Example:\n  ca-server machine enforce web-1")]
+    #[command(
+        after_help = "See first which keys that ends: ca-server check --keys\n\n\
+                            Examples:\n  ca-server machine enforce web-1\n  ca-server machine enforce --pool web-server"
+    )]
     Enforce {
         /// Which.
-        #[arg(value_parser = name::<MachineName>)]
-        name: String,
+        #[command(flatten)]
+        which: Which,
     },
     /// Let accounts that the CA did not make log in as before.
-    #[command(after_help = "Example:\n  ca-server machine observe web-1")]
+    #[command(
+        after_help = "Examples:\n  ca-server machine observe web-1\n  ca-server machine observe --pool web-server"
+    )]
     Observe {
         /// Which.
-        #[arg(value_parser = name::<MachineName>)]
-        name: String,
+        #[command(flatten)]
+        which: Which,
     },
     /// Forget a machine; the machine itself is not changed (`bootstrap remove-machine` does both).
     #[command(after_help = "Example:\n  ca-server machine remove web-1")]
@@ -72,6 +76,30 @@ pub enum MachineVerb {
         #[command(flatten)]
         consent: ConsentOption,
     },
+}
+
+/// One machine, or all of a pool.
+#[derive(Debug, Clone, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// This machine.
+    #[arg(value_parser = name::<MachineName>)]
+    pub name: Option<String>,
+    /// Every machine of this pool.
+    #[arg(long, value_name = "POOL", value_parser = name::<PoolName>)]
+    pub pool: Option<String>,
+}
+
+impl Which {
+    fn request(self, enforce: bool) -> AdminRequest {
+        match self.pool {
+            Some(pool) => AdminRequest::PoolEnforce { pool, enforce },
+            None => AdminRequest::MachineEnforce {
+                machine: self.name.unwrap_or_default(),
+                enforce,
+            },
+        }
+    }
 }
 
 impl MachineVerb {
@@ -90,14 +118,8 @@ impl MachineVerb {
                 machine: name,
                 address: Some(address),
             }),
-            Self::Enforce { name } => Order::new(AdminRequest::MachineEnforce {
-                machine: name,
-                enforce: true,
-            }),
-            Self::Observe { name } => Order::new(AdminRequest::MachineEnforce {
-                machine: name,
-                enforce: false,
-            }),
+            Self::Enforce { which } => Order::new(which.request(true)),
+            Self::Observe { which } => Order::new(which.request(false)),
             Self::Remove { name, consent } => {
                 let question = format!(
                     "Forget {name}? It keeps trusting the CA but gets no revocation any more, so whoever is revoked later still \

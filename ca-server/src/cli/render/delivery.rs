@@ -1,6 +1,6 @@
-//! What is proven of a sync or a check-up, machine by machine, and one machine as it comes in.
+//! What is proven of a sync, machine by machine, and one machine as it comes in.
 
-use ca_api::admin::{DeliveryOutcome, MachineCheck, MachineDelivery};
+use ca_api::admin::{DeliveryOutcome, MachineDelivery};
 
 use super::table::{BAD, Cell, GOOD, Table, WARN, styled};
 use crate::cli::{
@@ -82,43 +82,6 @@ pub fn synced(machines: &[MachineDelivery], clock: Clock) -> String {
     out
 }
 
-/// A check-up: what was found, machine by machine.
-#[must_use]
-pub fn checked(machines: &[MachineCheck]) -> String {
-    if machines.is_empty() {
-        return "No machine to check.\n".to_owned();
-    }
-    let mut out = String::new();
-    let mut rows: Vec<_> = machines.iter().collect();
-    rows.sort_by_key(|one| (!one.reached, !one.findings.is_empty()));
-    for one in rows {
-        let name = line(&one.machine);
-        let verdict = match (one.reached, one.findings.len()) {
-            (false, _) => styled(BAD, "NOT REACHED"),
-            (true, 0) => styled(GOOD, "as wanted"),
-            (true, findings) => styled(WARN, &count(findings, "finding")),
-        };
-        out.push_str(&format!("{name}: {verdict}\n"));
-        for finding in &one.findings {
-            out.push_str(&format!("  {}\n", line(finding)));
-        }
-    }
-    let found = machines
-        .iter()
-        .filter(|one| one.reached && !one.findings.is_empty())
-        .count();
-    let missed = machines.iter().filter(|one| !one.reached).count();
-    out.push('\n');
-    match (found, missed) {
-        (0, 0) => out.push_str(&format!("{} as wanted.\n", are(machines.len()))),
-        (found, missed) => out.push_str(&format!(
-            "{}: {found} with findings, {missed} not reached.\n",
-            count(machines.len(), "machine")
-        )),
-    }
-    out
-}
-
 /// One machine as it comes in: `web-1: refuses now (proven), 310 ms`.
 #[must_use]
 pub fn progress(state: &MachineDelivery) -> String {
@@ -171,7 +134,7 @@ pub fn timing(millis_each: &[u64]) -> Option<String> {
     ))
 }
 
-fn are(machines: usize) -> String {
+pub(super) fn are(machines: usize) -> String {
     match machines {
         1 => "1 machine is".to_owned(),
         machines => format!("All {machines} machines are"),

@@ -3,7 +3,10 @@
 use anstyle::Style;
 use ca_api::admin::MachineView;
 
-use super::table::{BAD, Cell, Fields, Table, WARN};
+use super::{
+    checkup,
+    table::{BAD, Cell, Fields, Table, WARN},
+};
 use crate::cli::time::Clock;
 
 /// All of them, one a row.
@@ -20,6 +23,7 @@ pub fn all(machines: &[MachineView], clock: Clock) -> String {
         "STATE",
         "KRL",
         "OTHER LOGINS",
+        "CHECK-UP",
         "LAST SEEN",
         "TROUBLE",
     ]);
@@ -33,6 +37,7 @@ pub fn all(machines: &[MachineView], clock: Clock) -> String {
             Cell::text(&state).style(state_style),
             Cell::text(&krl).style(krl_style),
             Cell::text(if one.observed { "observed" } else { "ended" }),
+            checkup::cell(one.check.as_ref(), clock),
             Cell::text(
                 &one.last_seen_unix
                     .map_or("never".to_owned(), |unix| clock.distance(unix)),
@@ -74,6 +79,7 @@ pub fn one(one: &MachineView, clock: Clock) -> String {
             &clock.until(one.host_certificate_until_unix),
         )
         .list("who", &one.who)
+        .list("check-up", &checkup::lines(one.check.as_ref(), clock))
         .render()
 }
 

@@ -1,0 +1,46 @@
+
+# === orders: what the server asks for beside bundles and KRLs =====================================================================
+# Signed by the fleet key, for this machine alone, with a number that only rises: neither the key of ssh-ca-sync by itself nor a copy of an
+# earlier order brings anything about, and no clock is asked.
+
+# Sets seen_order: the highest number that was ever obeyed here.
+read_order_state() {
+    seen_order=0
+    if [ -s "$STATE/order" ]; then read -r seen_order <"$STATE/order"; fi
+    is_number "$seen_order" || seen_order=0
+}
+
+# Checks the order $W/order and writes its number down before anything is done: what it names stands in $W/wanted.
+read_order() { # VERB
+    choose_fleet
+    verify order@ssh-ca "$W/order"
+    awk -v verb="$1" -v wanted="$W/wanted" '
+        NR == 1 { if ($0 != "ssh-ca-order v1") exit 1; next }
+        NR == 2 { if ($0 !~ /^machine [a-z0-9.-]+$/) exit 1; next }
+        NR == 3 { if ($0 !~ /^number [1-9][0-9]*$/ || length($2) > 18) exit 1; next }
+        NR == 4 { if ($0 != "verb " verb) exit 1; next }
+        done { exit 1 }
+        /^end$/ { done = 1; next }
+        /^(key-id [^ ]+|serial [0-9]+|session [1-9][0-9]* [0-9]+)$/ { print > wanted; next }
+        { exit 1 }
+        END { if (!done) exit 1 }' "$W/order" || refuse bad-request "the order cannot be read; bring the applier up to date with bootstrap"
+    { read -r _ && read -r _ machine && read -r _ number; } <"$W/order"
+    read_state
+    for known in "$applied_machine" "$seen_machine"; do
+        [ -z "$known" ] || [ "$known" = "$machine" ] || refuse wrong-machine "this machine is $known; the order is for $machine"
+    done
+    [ -n "$applied_machine$seen_machine" ] || refuse wrong-machine "this machine has no name of the CA's yet; the order is for $machine"
+    # Looked at and written down in one go: of two that come at once, one is older.
+    lock krl 30
+    read_order_state
+    [ "$number" -gt "$seen_order" ] || refuse old-order "order $number came, but $seen_order was here already; an order is obeyed once"
+    echo "$number" | write_whole "$STATE/order" 600 || refuse disk "the order's number could not be written down; nothing was done"
+    unlock krl
+    did order-accepted "$number"
+}
+
+end_ordered() {
+    read_order end-sessions
+    touch "$W/wanted"
+    end_revoked
+}

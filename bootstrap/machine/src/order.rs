@@ -1,0 +1,105 @@
+//! An order: what the server asks of one machine once, beside bundles and KRLs, as signed text.
+//!
+//! ```text
+//! ssh-ca-order v1
+//! machine NAME
+//! number N                            higher than of every order before, on that machine
+//! verb end-sessions
+//! key-id EMAIL/EPOCH | serial N | session PID STARTED
+//! end
+//! ```
+//!
+//! The key of `ssh-ca-sync` alone brings nothing about: it takes the fleet key's signature, and a copy of an order that was obeyed is refused by
+//! its number. No clock is asked.
+
+use policies::MachineName;
+use ssh_key::SigningKey;
+
+use crate::{
+    bundle::Bundle,
+    sign::{Namespace, SignError, Signed},
+};
+
+/// Ends sessions on one machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The machine that it is for; every other one refuses it.
+    pub machine: MachineName,
+    /// Higher than that of any order before: 1 to [`Bundle::MAX_NUMBER`].
+    pub number: u64,
+    /// The sessions of certificates with these key IDs (`email/epoch`).
+    pub key_ids: Vec<String>,
+    /// The sessions of certificates with these serials.
+    pub serials: Vec<u64>,
+    /// These connections.
+    pub connections: Vec<Connection>,
+}
+
+/// A connection on a machine, as its report names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    /// PID of its privileged sshd process.
+    pub pid: u32,
+    /// When that process began, in clock ticks since the machine's boot.
+    pub started: u64,
+}
+
+impl Order {
+    /// The bytes to sign and send.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut text = format!(
+            "ssh-ca-order v1\nmachine {}\nnumber {}\nverb end-sessions\n",
+            self.machine, self.number
+        );
+        // What holds a blank or a line end is no key ID, and could be read as another line.
+        let plain = |id: &&String| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_graphic());
+        for key_id in self.key_ids.iter().filter(plain) {
+            text.push_str(&format!("key-id {key_id}\n"));
+        }
+        for serial in &self.serials {
+            text.push_str(&format!("serial {serial}\n"));
+        }
+        for one in &self.connections {
+            text.push_str(&format!("session {} {}\n", one.pid, one.started));
+        }
+        text.push_str("end\n");
+        text.into_bytes()
+    }
+
+    /// Signs it with the fleet key.
+    ///
+    /// # Errors
+    /// [`SignError`] if the key does not sign.
+    pub fn sign<S: SigningKey>(&self, fleet_key: &S) -> Result<Signed, SignError> {
+        debug_assert!((1..=Bundle::MAX_NUMBER).contains(&self.number));
+        Signed::sign(fleet_key, Namespace::Order, self.encode())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h6_what_is_no_key_id_makes_no_line_of_its_own() {
+        let order = Order {
+            machine: "web-1".parse().unwrap(),
+            number: 5,
+            key_ids: vec![
+                "alice@corp.example/1".into(),
+                "forged\nserial 7".into(),
+                String::new(),
+            ],
+            serials: vec![9],
+            connections: vec![Connection {
+                pid: 4711,
+                started: 88,
+            }],
+        };
+        assert_eq!(
+            String::from_utf8(order.encode()).unwrap(),
+            "ssh-ca-order v1\nmachine web-1\nnumber 5\nverb end-sessions\nkey-id alice@corp.example/1\nserial 9\nsession 4711 88\nend\n"
+        );
+    }
+}
