@@ -164,10 +164,14 @@ fn deliver(
             };
             print(&render::reply(reply, &context))?;
             match reply {
-                AdminReply::PolicyApplied(applied) => applied
-                    .invitations
-                    .iter()
-                    .try_for_each(|invitation| invite(invitation, clock)),
+                AdminReply::PolicyApplied(applied) => {
+                    applied.invitations.iter().try_for_each(|invitation| {
+                        // Several lines: each says whose it is, as a comment of a shell.
+                        let email = super::text::line(&invitation.employee.email);
+                        print(&format!("# {email}\n"))?;
+                        invite(invitation, clock)
+                    })
+                }
                 _ => Ok(()),
             }
         }

@@ -473,7 +473,8 @@ impl RevokedWhat {
     }
 }
 
-/// `2 grants added, 1 employees invited; document 0f3c…, policy 9a1b… became 77e0…`.
+/// `employees invited: 1, grants added: 2; document 0f3c9a1b77e0, policy 9a1b77e00f3c became 77e00f3c9a1b`: beginnings of digests, as
+/// `policy apply --base` takes them; the entry has them whole.
 fn applied_in_words(
     sha256: &str,
     before: &str,
@@ -483,15 +484,19 @@ fn applied_in_words(
     let changed: Vec<String> = counts
         .iter()
         .filter(|(_, number)| **number > 0)
-        .map(|(what, number)| format!("{number} {what}"))
+        .map(|(what, number)| format!("{what}: {number}"))
         .collect();
     let changed = if changed.is_empty() {
         "nothing changed".to_owned()
     } else {
         changed.join(", ")
     };
+    let short = |digest: &str| digest.chars().take(12).collect::<String>();
     printable(&format!(
-        "{changed}; document {sha256}, policy {before} became {after}"
+        "{changed}; document {}, policy {} became {}",
+        short(sha256),
+        short(before),
+        short(after)
     ))
 }
 

@@ -26,7 +26,7 @@ pub fn server(answer: Answer) -> (tempfile::TempDir, Script, tokio::runtime::Run
     (folder, script, runtime)
 }
 
-fn run(data: &Path, words: &[&str]) -> Output {
+pub fn run(data: &Path, words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ca-server"))
         .args(words)
         .env_clear()
@@ -37,15 +37,15 @@ fn run(data: &Path, words: &[&str]) -> Output {
         .expect("it runs")
 }
 
-fn code(output: &Output) -> i32 {
+pub fn code(output: &Output) -> i32 {
     output.status.code().expect("not killed")
 }
 
-fn out(output: &Output) -> String {
+pub fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }
 
-fn err(output: &Output) -> String {
+pub fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
@@ -323,5 +323,6 @@ fn completions_are_printed_for_each_shell() {
         let output = run(nobody.path(), &["completions", shell]);
         assert_eq!(code(&output), 0);
         assert!(out(&output).contains("revoke"), "{shell}");
+        assert!(out(&output).contains("explain"), "{shell}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod binary;
 mod client;
+mod policy;
 mod remote;
 mod render;
 mod samples;

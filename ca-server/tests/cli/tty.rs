@@ -20,7 +20,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs `words` on a terminal; waits for each prompt before it types the answer. Returns the exit code and the screen.
-fn on_terminal(data: &Path, words: &[&str], dialogue: &[(&str, &str)]) -> (i32, String) {
+pub fn on_terminal(data: &Path, words: &[&str], dialogue: &[(&str, &str)]) -> (i32, String) {
     let command = format!("{} {}", env!("CARGO_BIN_EXE_ca-server"), words.join(" "));
     let mut child = Command::new("script")
         .args([

@@ -12,7 +12,7 @@ use axum::Router;
 use bytes::Bytes;
 use ca_api::{
     ApiError, Issued, Secret,
-    admin::{AdminReply, AdminRequest, EmployeeView},
+    admin::{AdminEvent, AdminReply, AdminRequest, EmployeeView},
     proof,
 };
 use ca_server::{
@@ -321,7 +321,7 @@ impl World {
             .await;
         drop(events);
         drain.await.unwrap();
-        reply
+        reply.map(over_the_wire)
     }
 
     /// The same, written as JSON.
@@ -506,6 +506,18 @@ impl World {
             Ok(AdminReply::Ledger(lines)) => lines,
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// An answer as a client has it: written as a line of JSON, and read again.
+fn over_the_wire(reply: AdminReply) -> AdminReply {
+    let event = AdminEvent::Done {
+        reply: Box::new(reply),
+    };
+    let line: Value = serde_json::from_str(&serde_json::to_string(&event).unwrap()).unwrap();
+    match serde_json::from_value(line).unwrap() {
+        AdminEvent::Done { reply } => *reply,
+        other => panic!("{other:?}"),
     }
 }
 

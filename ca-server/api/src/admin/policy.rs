@@ -1,7 +1,5 @@
 //! What the `policy` commands show.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::{CertificateView, GrantView, Invitation, MachineDelivery};
@@ -210,7 +208,16 @@ pub struct ImportView {
     /// Machines that the CA does not know: `bootstrap add-machine` brings each, into these pools.
     pub machines_to_bootstrap: Vec<MatrixMachine>,
     /// What the file calls each grant, where it says something.
-    pub titles: BTreeMap<u64, String>,
+    pub titles: Vec<ImportTitle>,
+}
+
+/// What another tool's file calls a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportTitle {
+    /// The number that the grant would have.
+    pub grant: u64,
+    /// What the file calls it.
+    pub title: String,
 }
 
 /// Something about another tool's file.

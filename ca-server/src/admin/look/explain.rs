@@ -11,7 +11,7 @@ use ca_api::{
 };
 use ca_machine::{Bundle, Namespace, bundle::AccountState};
 use policies::{
-    AccountName, Email, KeyKind,
+    AccountName, Email, GrantAccount, KeyKind,
     explain::{Explanation, Missing, Question, Rule, Verdict},
 };
 
@@ -59,7 +59,12 @@ pub fn explain(ca: &Ca, question: Question) -> Reply {
         .iter()
         .filter_map(|rule| rule.gives.as_ref().map(|gives| gives.account.clone()))
         .collect();
-    let side = side(ca, &view, &compiled, &question, &opened).map_err(failed)?;
+    let near = if opened.is_empty() {
+        nearest(&explanation, &compiled)
+    } else {
+        opened.clone()
+    };
+    let side = side(ca, &view, &compiled, &question, &near).map_err(failed)?;
     let certificates = certificates(ca, &view, &question.email).map_err(failed)?;
     // Any of the accounts will do where none was named.
     let let_in = side.as_ref().is_some_and(|side| {
@@ -95,6 +100,26 @@ pub fn explain(ca: &Ca, question: Question) -> Reply {
         machine_side: side,
         certificates,
     })))
+}
+
+/// The accounts that access would be to if nothing but the person stood in the way, or else their own.
+fn nearest(explanation: &Explanation, compiled: &Compiled) -> BTreeSet<AccountName> {
+    let own = compiled.policy.employees.get(&explanation.question.email);
+    let own = own.map(|person| person.account.clone());
+    let near: BTreeSet<AccountName> = explanation
+        .rules
+        .iter()
+        .filter(|rule| rule.missing.is_empty())
+        .filter_map(|rule| match &rule.account {
+            GrantAccount::Own => own.clone(),
+            GrantAccount::Shared(account) => Some(account.clone()),
+        })
+        .collect();
+    if near.is_empty() {
+        own.into_iter().collect()
+    } else {
+        near
+    }
 }
 
 /// The command to type next where access is wanted and is not there.
@@ -149,7 +174,7 @@ fn side(
     view: &Snapshot,
     compiled: &Compiled,
     question: &Question,
-    opened: &BTreeSet<AccountName>,
+    near: &BTreeSet<AccountName>,
 ) -> Result<Option<MachineSide>, ReadError> {
     let key = question.machine.as_str().as_bytes();
     let Some(record) = view.get_json::<FleetRecord>(Table::Fleet, key)? else {
@@ -161,13 +186,8 @@ fn side(
     let here = accounts_in(ca, &record);
     let current = seen.generation == record.generation;
     let wanted = policies::accounts_on(&compiled.index, &question.machine, ca.clock.now());
-    let mut asked = opened.clone();
+    let mut asked = near.clone();
     asked.extend(question.account.clone());
-    if asked.is_empty()
-        && let Some(person) = compiled.policy.employees.get(&question.email)
-    {
-        asked.insert(person.account.clone());
-    }
     let accounts: Vec<AccountThere> = asked
         .iter()
         .map(|account| AccountThere {

@@ -72,7 +72,7 @@ impl Admin {
                 .collect::<Result<_, _>>()?,
             ..empty(planned)
         };
-        self.bring(before, &mut reply, events).await?;
+        self.bring(before, &mut reply, events).await;
         Ok(AdminReply::PolicyApplied(Box::new(reply)))
     }
 }

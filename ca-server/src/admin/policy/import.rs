@@ -1,13 +1,15 @@
 //! What another tool's file adds to the policy, shown as a plan: the document that it comes to is applied like any other.
 
-use std::{collections::BTreeMap, fmt::Display, sync::Arc};
+use std::{fmt::Display, sync::Arc};
 
 use ca_api::{
     ApiError, ErrorCode,
-    admin::{AdminReply, DocumentLine, ImportNote, ImportView, MatrixMachine, StaticKeyView},
+    admin::{
+        AdminReply, DocumentLine, ImportNote, ImportTitle, ImportView, MatrixMachine, StaticKeyView,
+    },
 };
 use policies::{
-    GrantId, Policy,
+    Policy,
     document::{self, Orphans},
     import::{
         Added, Domain, ImportError, Imported, Note, StaticKey, Weight, Whose, authorized_keys,
@@ -146,16 +148,19 @@ fn view(text: String, imported: &Imported, added: &Added, policy: &Policy) -> Im
                 pools: pools.iter().map(ToString::to_string).collect(),
             })
             .collect(),
-        titles: BTreeMap::new(),
+        titles: Vec::new(),
     }
 }
 
 /// What the file calls each grant, by the number that it has in the document that was read back.
-fn titles<'a>(added: &'a Added, read: &'a Policy) -> impl Iterator<Item = (GrantId, String)> + 'a {
+fn titles<'a>(added: &'a Added, read: &'a Policy) -> impl Iterator<Item = ImportTitle> + 'a {
     added.titles.iter().filter_map(|(id, title)| {
         let grant = added.policy.grants.get(id)?;
         let (id, _) = read.grants.iter().find(|(_, other)| *other == grant)?;
-        Some((*id, title.clone()))
+        Some(ImportTitle {
+            grant: *id,
+            title: title.clone(),
+        })
     })
 }
 

@@ -39,7 +39,11 @@ pub fn planned(planned: &PolicyPlanned, then: Then, _clock: Clock) -> String {
         return out;
     }
     if let Some(plan) = &planned.plan {
-        out.push_str(&changes(plan));
+        let changes = changes(plan);
+        if !(out.is_empty() || changes.is_empty()) {
+            out.push('\n');
+        }
+        out.push_str(&changes);
         section(&mut out, "Warnings", &warnings(planned, plan));
     }
     section(&mut out, "Expectations", &expectations(planned));
@@ -313,7 +317,11 @@ fn changed<N: ToString>(table: &mut Table<3>, kind: &str, all: &[ChangedView<N>]
         table.row([
             Cell::text(sign).style(style),
             Cell::text(&format!("{kind} {}", one.name.to_string())),
-            Cell::text(&one.words.join("; ")),
+            Cell::text(&match (one.words.as_slice(), one.how.as_str()) {
+                ([], "added") => "is new".to_owned(),
+                ([], "removed") => "goes".to_owned(),
+                (words, _) => words.join("; "),
+            }),
         ]);
     }
 }
@@ -372,7 +380,10 @@ fn verdict(planned: &PolicyPlanned) -> String {
         return format!("{}\n", styled(BAD, &text));
     }
     if !planned.changes() {
-        return format!("Nothing changes: the policy is what {name} says already.\n");
+        return match &planned.import {
+            Some(_) => format!("Nothing changes: {name} adds nothing to the policy.\n"),
+            None => format!("Nothing changes: the policy is what {name} says already.\n"),
+        };
     }
     planned
         .plan
@@ -461,7 +472,7 @@ fn imported(import: &ImportView) -> String {
     let titles: String = import
         .titles
         .iter()
-        .map(|(grant, title)| format!("grant {grant} is {}\n", line(title)))
+        .map(|one| format!("grant {} is {}\n", one.grant, line(&one.title)))
         .collect();
     section(&mut out, "What the file calls its rules", &titles);
     let mut keys = Table::new(["KEY", "TYPE", "WHOSE", "OPTIONS", "COMMENT", "WHERE"]);

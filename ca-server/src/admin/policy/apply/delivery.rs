@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ca_api::{
-    ApiError, ErrorCode,
-    admin::{AdminEvent, PolicyApplied},
+    ApiError,
+    admin::{AdminEvent, DeliveryOutcome, MachineDelivery, PolicyApplied},
 };
 use policies::MachineName;
 use tokio::sync::mpsc;
@@ -19,11 +19,14 @@ use crate::{
     },
     records::{FleetRecord, MachineStatus, fleet, live_certificates, policy},
     revoke::krl,
+    store::ReadError,
 };
 
 /// What was so before: generations, and certificates that were live and good.
 pub(super) struct Before {
     generations: BTreeMap<MachineName, u64>,
+    /// Machines in the CA's keeping.
+    managed: Vec<MachineName>,
     /// Serials, with when each ends.
     good: BTreeMap<u64, i64>,
 }
@@ -47,67 +50,101 @@ impl Before {
                         }
                     }
                 }
-                let generations = fleet(view)?
-                    .into_iter()
-                    .map(|(name, record)| (name, record.generation))
-                    .collect();
-                Ok(Self { generations, good })
+                let all = fleet(view)?;
+                let kept = |record: &FleetRecord| record.status == MachineStatus::Managed;
+                Ok(Self {
+                    managed: all
+                        .iter()
+                        .filter(|(_, record)| kept(record))
+                        .map(|(name, _)| name.clone())
+                        .collect(),
+                    generations: all
+                        .into_iter()
+                        .map(|(name, record)| (name, record.generation))
+                        .collect(),
+                    good,
+                })
             })
             .map_err(failed)
     }
 
     /// Those of its certificates that are revoked now, with when each would have ended.
-    fn revoked_since(&self, ca: &Ca) -> Result<Vec<i64>, ApiError> {
+    fn revoked_since(&self, ca: &Ca) -> Result<Vec<i64>, ReadError> {
         let now = ca.clock.now().unix_timestamp();
-        ca.db
-            .read(|view| {
-                let revoked = Revocations::read(view)?;
-                let mut ends = Vec::new();
-                for email in policy(view)?.employees.keys() {
-                    for (serial, record) in live_certificates(view, email, now)? {
-                        if let Some(end) = self.good.get(&serial)
-                            && revoked.contains(serial, &record)
-                        {
-                            ends.push(*end);
-                        }
+        ca.db.read(|view| {
+            let revoked = Revocations::read(view)?;
+            let mut ends = Vec::new();
+            for email in policy(view)?.employees.keys() {
+                for (serial, record) in live_certificates(view, email, now)? {
+                    if let Some(end) = self.good.get(&serial)
+                        && revoked.contains(serial, &record)
+                    {
+                        ends.push(*end);
                     }
                 }
-                Ok(ends)
+            }
+            Ok(ends)
+        })
+    }
+
+    /// Every machine in the CA's keeping as one that was not reached.
+    fn nobody_reached(&self, reason: &str) -> Vec<MachineDelivery> {
+        let exposed_until_unix = self.good.values().copied().max();
+        self.managed
+            .iter()
+            .map(|machine| MachineDelivery {
+                machine: machine.to_string(),
+                outcome: DeliveryOutcome::NotReached {
+                    reason: reason.to_owned(),
+                    krl_version: 0,
+                    exposed_until_unix,
+                },
+                millis: 0,
+                changes: Vec::new(),
             })
-            .map_err(failed)
+            .collect()
     }
 }
 
 impl Admin {
-    /// Brings what was applied to the machines, and says what is proven of it.
-    pub(super) async fn bring(
-        &self,
-        before: Before,
-        reply: &mut PolicyApplied,
-        events: &Events,
-    ) -> Result<(), ApiError> {
-        let ca = &self.ca;
+    /// Brings what was applied to the machines, and says what is proven of it. It is applied by now, whatever happens here: no
+    /// failure may keep the invitations from whoever asked.
+    pub(super) async fn bring(&self, before: Before, reply: &mut PolicyApplied, events: &Events) {
         let text = format!("applied, durably: {}", reply.planned.document);
         drop(events.send(AdminEvent::Note { text }).await);
-        let unavailable = |error: String| {
-            tracing::error!(%error, "what was applied could not be brought to the machines");
-            ApiError::new(
-                ErrorCode::Unavailable,
-                format!("the policy is applied, durably, but {error}"),
-            )
-            .hint("mend this and run `ca-server sync`; `ca-server audit list` shows what was done")
-        };
-        let krl = krl::current(ca)
-            .await
-            .map_err(|error| unavailable(error.to_string()))?;
+        if let Err(reason) = self.try_bring(&before, reply, events).await {
+            tracing::error!(%reason, "what was applied could not be brought to the machines");
+            let text = format!(
+                "it is applied, but no machine has it yet: {reason}; mend this and run `ca-server sync`"
+            );
+            drop(events.send(AdminEvent::Note { text }).await);
+            reply.machines = before.nobody_reached(&reason);
+        }
+        // Whoever was not reached is tried again by the keeper.
+        self.ca.fleet_changed.notify_one();
+    }
+
+    async fn try_bring(
+        &self,
+        before: &Before,
+        reply: &mut PolicyApplied,
+        events: &Events,
+    ) -> Result<(), String> {
+        let ca = &self.ca;
+        let krl = krl::current(ca).await.map_err(|error| error.to_string())?;
         wanted::refresh_all(ca)
             .await
-            .map_err(|error| unavailable(error.to_string()))?;
-        let ends = before.revoked_since(ca)?;
+            .map_err(|error| error.to_string())?;
+        let ends = before
+            .revoked_since(ca)
+            .map_err(|error| error.to_string())?;
         reply.revoked_certificates = ends.len();
         reply.krl_version = krl.version;
         let exposed_until_unix = ends.into_iter().max();
-        let all = ca.db.read(fleet).map_err(failed)?;
+        let all = ca
+            .db
+            .read(fleet)
+            .map_err(|error: ReadError| error.to_string())?;
         let (changed, rest) = parted(all, &before.generations);
         let rest = if exposed_until_unix.is_some() {
             rest
@@ -135,8 +172,6 @@ impl Admin {
         machines.extend(others);
         machines.sort_by(|a, b| a.machine.cmp(&b.machine));
         reply.machines = machines;
-        // Whoever was not reached is tried again by the keeper.
-        ca.fleet_changed.notify_one();
         Ok(())
     }
 }
