@@ -202,6 +202,11 @@ proptest! {
         prop_assert_eq!(&serde_json::from_str::<policies::Explanation>(&json).unwrap(), &answer);
     }
 
+}
+
+proptest! {
+    #![proptest_config(cases(3_000))]
+
     #[test]
     fn p5_what_explain_says_is_missing_is_what_is_missing(bytes in bytes()) {
         // Whatever one reason names is put right, and the reason is gone.

@@ -244,6 +244,20 @@ fn files_with_windows_line_ends_and_without_a_last_one_are_the_same_to_both() {
 }
 
 #[test]
+fn a_key_with_bytes_behind_it_is_none_to_both() {
+    let folder = TempDir::new().unwrap();
+    let whole = blob(&[b"ssh-ed25519", &[7; 32]]);
+    let longer = [whole.as_slice(), b"abc"].concat();
+    for (bytes, count) in [(whole, 1), (longer, 0)] {
+        let line = format!("ssh-ed25519 {}\n", base64(&bytes));
+        let imported = authorized_keys("f", None, line.as_bytes());
+        assert_eq!(imported.static_keys.len(), count);
+        assert_eq!(ours(&imported), listed(folder.path(), line.as_bytes()));
+        assert_eq!(imported.notes.len(), 1 - count);
+    }
+}
+
+#[test]
 fn damaged_files_are_read_as_ssh_keygen_reads_them() {
     let folder = TempDir::new().unwrap();
     let lines = every_type(folder.path());
