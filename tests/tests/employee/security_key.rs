@@ -122,7 +122,10 @@ fn p8_a_plain_key_gets_no_principal_that_needs_a_security_key_and_sshd_wants_the
 
     // One in an agent: one certificate for each condition set, and ssh takes the right one.
     let token = SecurityKey::ed25519()?;
-    let agent = SecurityKey::agent(&[token.clone()], &tess.home.path().join(".sk-agent"))?;
+    let agent = SecurityKey::agent(
+        std::slice::from_ref(&token),
+        &tess.home.path().join(".sk-agent"),
+    )?;
     tess.home
         .set(&[("SSH_AUTH_SOCK", agent.socket().to_owned())]);
     let words = tess.try_login(&["--security-key"])?;
@@ -281,7 +284,10 @@ fn a_renewal_by_touch_never_waits_where_nobody_sits_and_asks_where_somebody_does
         fleet!("a_renewal_by_touch_never_waits_where_nobody_sits_and_asks_where_somebody_does");
     let (_scene, mut vera) = with_machines(&fleet, "vera@corp.example")?;
     let token = SecurityKey::ed25519()?;
-    let agent = SecurityKey::agent(&[token.clone()], &vera.home.path().join(".sk-agent"))?;
+    let agent = SecurityKey::agent(
+        std::slice::from_ref(&token),
+        &vera.home.path().join(".sk-agent"),
+    )?;
     vera.home
         .set(&[("SSH_AUTH_SOCK", agent.socket().to_owned())]);
     let words = ["--security-key", "--lifetime", "60s"];
