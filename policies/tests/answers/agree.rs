@@ -201,7 +201,6 @@ proptest! {
         let json = serde_json::to_string(&answer).unwrap();
         prop_assert_eq!(&serde_json::from_str::<policies::Explanation>(&json).unwrap(), &answer);
     }
-
 }
 
 proptest! {
