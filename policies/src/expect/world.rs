@@ -194,7 +194,14 @@ impl World {
     pub(super) fn way(&self, email: &Email, machine: &MachineName, ask: Ask<'_>) -> Option<Way> {
         let index = self.index(ask.at);
         let at = ask.at.unwrap_or(self.now);
-        let own = &index.employee(email)?.account;
+        let person = index.person(email)?;
+        // Most people have nothing there: seen without going over all that they reach.
+        let pools = index.pool_numbers_of(machine);
+        let grants = index.grants_to(person);
+        if grants.iter().all(|grant| !pools.contains(&grant.pool)) {
+            return None;
+        }
+        let own = &person.employee.account;
         let mut cells = reach(index, email, at);
         cells.retain(|cell| {
             cell.machine == *machine
