@@ -61,6 +61,10 @@ fn verb(request: &AdminRequest) -> &'static str {
         R::KrlPush {} => "krl_push",
         R::Sync { .. } => "sync",
         R::Check { .. } => "check",
+        R::Keys { .. } => "keys",
+        R::PoolEnforce { .. } => "pool_enforce",
+        R::SessionList { .. } => "session_list",
+        R::SessionEnd { .. } => "session_end",
         R::CertList { .. } => "cert_list",
         R::CertShow { .. } => "cert_show",
         R::AuditList { .. } => "audit_list",
@@ -70,7 +74,7 @@ fn verb(request: &AdminRequest) -> &'static str {
 }
 
 /// How many arms `verb` has.
-const VERBS: usize = 51;
+const VERBS: usize = 55;
 
 pub fn every_command() -> Vec<Value> {
     let email = "zoe@corp.example";
@@ -124,6 +128,10 @@ pub fn every_command() -> Vec<Value> {
         json!({"verb": "krl_push"}),
         json!({"verb": "sync"}),
         json!({"verb": "check"}),
+        json!({"verb": "keys"}),
+        json!({"verb": "pool_enforce", "pool": "zoo", "enforce": false}),
+        json!({"verb": "session_list"}),
+        json!({"verb": "session_end", "ids": []}),
         json!({"verb": "cert_list"}),
         json!({"verb": "cert_show", "serial": 1}),
         json!({"verb": "audit_list"}),
@@ -540,6 +548,32 @@ async fn p7_a_condition_added_revokes_what_was_issued_without_it() {
         [true],
         "the principal is granted still, but only from one network"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_of_two_certificates_with_one_principal_the_one_that_is_still_allowed_stays() {
+    let (world, alice, _) = two_people().await;
+    world
+        .verb(json!({
+            "verb": "grant_add", "employee": alice.email, "pool": "web", "account": "self", "sources": ["192.0.2.0/24"],
+        }))
+        .await
+        .unwrap();
+    let session = world.login(&alice).await;
+    let all = session.issued.certificates;
+    let from_anywhere = |text: &String| {
+        !certificate(text)
+            .critical_options()
+            .contains_key("source-address")
+    };
+    let wide: Vec<bool> = all.iter().map(from_anywhere).collect();
+    assert_eq!(wide.iter().filter(|wide| **wide).count(), 1, "one of two");
+    assert_eq!(wide.len(), 2);
+    world
+        .verb(json!({"verb": "employee_set", "email": alice.email, "remove_pools": ["web"]}))
+        .await
+        .unwrap();
+    assert_eq!(world.revoked(&all).await, wide);
 }
 
 #[tokio::test(flavor = "multi_thread")]

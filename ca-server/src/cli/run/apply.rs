@@ -18,7 +18,7 @@ pub(super) enum Next {
     /// It is the result: wrong, or without any change.
     Show,
     /// Send this.
-    Apply(AdminRequest),
+    Apply(Box<AdminRequest>),
 }
 
 /// Shows the plan and asks, unless there is nothing to ask about.
@@ -52,7 +52,7 @@ pub(super) fn next(
     if asking {
         agree("Apply this?")?;
     }
-    Ok(Next::Apply(request))
+    Ok(Next::Apply(Box::new(request)))
 }
 
 fn request(apply: &Apply, asked: &AdminRequest, planned: &PolicyPlanned) -> Option<AdminRequest> {
