@@ -277,7 +277,7 @@ impl Agent {
             .stdout(Stdio::null())
             .spawn()?;
         let agent = Self { socket, process };
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while std::os::unix::net::UnixStream::connect(&agent.socket).is_err() {
             ensure!(
                 Instant::now() < deadline,

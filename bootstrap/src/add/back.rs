@@ -9,8 +9,8 @@ use ca_machine::{Connection, Request, RunError};
 
 use crate::contact::Contact;
 
-/// cron looks once a minute, so a timer may be late by that.
-const LATE: Duration = Duration::from_secs(75);
+/// cron looks once a minute, so a timer may be late by that; a slow machine takes its time to put everything back and to let us in again.
+const LATE: Duration = Duration::from_secs(120);
 
 const PAUSE: Duration = Duration::from_secs(3);
 

@@ -81,7 +81,7 @@ fn c1_the_key_is_in_the_agent_and_not_on_disk_and_the_secret_is_outside_the_agen
         !listed(&home).contains(blob),
         "the key of the last login is taken out"
     );
-    for _ in 0..100 {
+    for _ in 0..900 {
         if !listed(&home).contains(short_lived) {
             return;
         }

@@ -38,7 +38,7 @@ async fn tls(world: &World) -> tokio_rustls::client::TlsStream<TcpStream> {
 /// The server must end the connection, or answer and end it, within the time that the world's deadlines allow.
 async fn ends<S: tokio::io::AsyncRead + Unpin>(what: &str, mut stream: S) -> String {
     let mut heard = Vec::new();
-    let ended = timeout(Duration::from_secs(20), stream.read_to_end(&mut heard)).await;
+    let ended = timeout(Duration::from_secs(60), stream.read_to_end(&mut heard)).await;
     assert!(ended.is_ok(), "{what}: the connection is held for ever");
     String::from_utf8_lossy(&heard).into_owned()
 }
@@ -185,7 +185,7 @@ async fn w2_one_address_cannot_take_every_connection_and_gets_its_share_back() {
     let beyond = TcpStream::connect(world.address).await.unwrap();
     assert_eq!(ends("beyond the share", beyond).await, "");
     assert!(
-        began.elapsed() < Duration::from_millis(2500),
+        began.elapsed() < Duration::from_secs(6),
         "it was let in and timed out instead"
     );
     drop(held);
@@ -201,7 +201,7 @@ async fn w2_one_address_cannot_take_every_connection_and_gets_its_share_back() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(Duration::from_secs(20), came_back)
+    timeout(Duration::from_secs(60), came_back)
         .await
         .expect("the share is given back");
 }

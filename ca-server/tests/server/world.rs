@@ -250,9 +250,9 @@ impl World {
             router.clone(),
             Vec::new(),
             accept::Deadlines {
-                handshake: Duration::from_secs(3),
-                headers: Duration::from_secs(3),
-                body: Duration::from_secs(2),
+                handshake: Duration::from_secs(8),
+                headers: Duration::from_secs(8),
+                body: Duration::from_secs(5),
             },
             stopped,
         ));

@@ -18,7 +18,7 @@ use crate::Machine;
 use crate::fleet::rack::only_child;
 use crate::machine::spec::{MachineSpec, Sudo};
 
-const BOOT_LIMIT: Duration = Duration::from_secs(30);
+const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
 /// The processes that make a machine run: `outer` is our child, `init_pid` the machine's first process as this host numbers it.
 #[derive(Debug)]

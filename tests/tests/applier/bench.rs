@@ -23,8 +23,8 @@ use ssh_key::{
     Algorithm, Certificate, LineEnding, PrivateKey, certificate::Builder, certificate::CertType,
 };
 
-/// The time that a test's apply waits for its confirmation: the applier's least.
-pub const SOON: Duration = Duration::from_secs(20);
+/// How long an apply waits for its confirmation where nobody confirms it: enough to look at it before.
+pub const SOON: Duration = Duration::from_secs(40);
 
 pub fn key() -> PrivateKey {
     PrivateKey::random(&mut OsRng, Algorithm::Ed25519).expect("the system's random numbers work")
@@ -264,7 +264,7 @@ impl Bench {
     }
 
     pub fn apply(&self, krl: Option<Signed>, bundle: Option<Signed>) -> Request {
-        self.apply_within(krl, bundle, SOON)
+        self.apply_within(krl, bundle, Duration::from_secs(600))
     }
 
     pub fn apply_within(
@@ -419,7 +419,7 @@ impl Bench {
         }
         ssh.args(["-l", account, &self.machine.addr().to_string(), "true"]);
         // sshd closes its listener for a moment when it is reloaded: a person would try again, and so does this, for a while.
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let output = loop {
             let output = ssh.output()?;
             let reloading = String::from_utf8_lossy(&output.stderr).contains("Connection refused");
@@ -444,7 +444,7 @@ impl Bench {
     pub fn admin_enters(&self) -> Result<bool> {
         let target = self.admin_target()?;
         self.run(async || {
-            let deadline = Instant::now() + Duration::from_secs(10);
+            let deadline = Instant::now() + Duration::from_secs(60);
             loop {
                 match Connection::open(&target, Limits::default()).await {
                     Ok(_) => return Ok(true),

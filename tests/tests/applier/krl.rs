@@ -241,7 +241,7 @@ fn r1_a_krl_of_a_thousand_people_is_in_place_within_seconds() -> Result<()> {
         ids.len(),
         now_unix()
     );
-    ensure!(took < Duration::from_secs(30), "{took:?}");
+    ensure!(took < Duration::from_secs(60), "{took:?}");
     let key = key();
     let certificate = ca.certificate(&key, ids[500], 9, "alice@web");
     ensure!(!bench.enters_with("alice", &key, Some(&certificate))?);

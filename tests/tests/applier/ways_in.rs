@@ -235,7 +235,7 @@ fn r7_a_machine_that_lies_floods_or_hangs_is_cut_off() -> Result<()> {
     let target = bench.sync_target()?;
     let limits = Limits {
         connect: Duration::from_secs(10),
-        request: Duration::from_secs(4),
+        request: Duration::from_secs(15),
     };
     let ask = |script: &str| -> Result<(RunError, Duration)> {
         bench.machine.write_file(
@@ -261,14 +261,14 @@ fn r7_a_machine_that_lies_floods_or_hangs_is_cut_off() -> Result<()> {
         ),
         "{flood:?} after {took:?}"
     );
-    let (hang, took) = ask("exec sleep 60")?;
+    let (hang, took) = ask("exec sleep 600")?;
     ensure!(
-        matches!(hang, RunError::TimedOut { .. }) && took < Duration::from_secs(20),
+        matches!(hang, RunError::TimedOut { .. }) && took < Duration::from_secs(45),
         "{hang:?} after {took:?}"
     );
     let (drip, took) = ask("while :; do echo x; sleep 1; done")?;
     ensure!(
-        matches!(drip, RunError::TimedOut { .. }) && took < Duration::from_secs(20),
+        matches!(drip, RunError::TimedOut { .. }) && took < Duration::from_secs(45),
         "{drip:?} after {took:?}"
     );
     let (lie, _) = ask("echo '{\"step\":\"did\",\"name\":\"applied\"}'; exit 0")?;
@@ -292,7 +292,7 @@ fn r7_a_machine_that_lies_floods_or_hangs_is_cut_off() -> Result<()> {
         ),
         "{gone:?}"
     );
-    ensure!(start.elapsed() < Duration::from_secs(25));
+    ensure!(start.elapsed() < Duration::from_secs(60));
     Ok(())
 }
 

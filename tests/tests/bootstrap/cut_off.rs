@@ -127,11 +127,11 @@ fn h1_killed_before_the_confirmation_the_machine_puts_itself_back() -> Result<()
     };
     let web = scene.machine("web-1")?;
     let untouched = state(&web)?;
-    let mut running = Running::start(&scene, &web)?;
+    let mut running = Running::start_within(&scene, &web, 20)?;
     running.stop_at("snapshot kept")?;
     running.kill()?;
     ensure!(pending(&web)?, "nothing waits for a confirmation");
-    settled(&web, Duration::from_secs(120))?;
+    settled(&web, Duration::from_secs(300))?;
     assert_eq!(left(&untouched, &web)?, KRL_LANE);
     let words = ended(&scene.add(&web)?.output()?, 0)?;
     has(&words, &["keeps it now"])
@@ -145,7 +145,7 @@ fn r10_h2_a_revocation_meanwhile_is_proven_and_confirms_nobody_elses_change() ->
         return Ok(());
     };
     let web = scene.machine("web-1")?;
-    let mut running = Running::start_within(&scene, &web, 300)?;
+    let mut running = Running::start(&scene, &web)?;
     running.stop_at("snapshot kept")?;
     let words = scene
         .company
@@ -168,11 +168,11 @@ fn h1_a_cut_cable_after_the_change_is_survived() -> Result<()> {
     };
     let web = scene.machine("web-1")?;
     let untouched = state(&web)?;
-    let mut running = Running::start(&scene, &web)?;
+    let mut running = Running::start_within(&scene, &web, 20)?;
     running.stop_at("snapshot kept")?;
     web.drop_packets()?;
     running.signal("-CONT")?;
-    settled(&web, Duration::from_secs(120))?;
+    settled(&web, Duration::from_secs(300))?;
     web.mend()?;
     let (status, seen) = running.end()?;
     ensure!(status == Some(1), "{status:?}: {seen}");
@@ -203,7 +203,7 @@ fn h2_no_new_login_and_the_machine_is_put_back_over_the_old_one() -> Result<()> 
     running.signal("-CONT")?;
     running.until("asking it over the old login to do so now")?;
     // Well before the timer: the old connection did it.
-    settled(&web, Duration::from_secs(8))?;
+    settled(&web, Duration::from_secs(120))?;
     web.run(&["mv", away, keys])?;
     let (status, seen) = running.end()?;
     ensure!(status == Some(1), "{status:?}: {seen}");

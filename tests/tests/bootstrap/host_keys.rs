@@ -109,7 +109,7 @@ fn h7_known_hosts_is_believed_and_then_the_ca() -> Result<()> {
     web.run(&["sh", "-c", "rm /etc/ssh/ssh_host_*key*; ssh-keygen -q -A; rm -rf /etc/ssh/ca /var/lib/ssh-ca /etc/ssh/sshd_config.d/00-ssh-ca.conf"])?;
     web.run(&["sh", "-c", "sed -i /ssh-ca/d /etc/pam.d/sshd /etc/ssh/sshd_config; userdel ssh-ca-sync; userdel ssh-ca-probe; userdel -r alice"])?;
     web.reload_sshd()?;
-    web.await_banner(std::time::Duration::from_secs(30))?;
+    web.await_banner(std::time::Duration::from_secs(60))?;
     let words = ended(
         &scene.bootstrap().args(["add-machine", "web-1"]).output()?,
         1,

@@ -22,6 +22,7 @@ fn h1_ctrl_c_says_where_the_machine_stands() -> Result<()> {
     let web = scene.machine("web-1")?;
     let mut words = Scene::words(&web);
     words.extend(["--host-key".to_owned(), web.host_key()?]);
+    words.extend(["--confirm-within", "600"].map(str::to_owned));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut terminal = scene.at_terminal(&words)?;
     terminal.expect("logged in")?;
@@ -37,7 +38,10 @@ fn h1_ctrl_c_says_where_the_machine_stands() -> Result<()> {
     ensure!(status.code() == Some(1), "{status}: {screen}");
     has(
         &screen,
-        &["Interrupted.", "puts everything back by itself within 60 s"],
+        &[
+            "Interrupted.",
+            "puts everything back by itself within 600 s",
+        ],
     )?;
     let words = ended(&scene.add(&web)?.output()?, 0)?;
     has(

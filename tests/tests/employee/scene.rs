@@ -61,7 +61,7 @@ pub fn json(output: &Output) -> Result<serde_json::Value> {
 
 /// Plain `ssh`, again where sshd has closed its listener for the moment of a reload, which each new account on a machine brings.
 pub fn ssh(person: &Person, words: &[&str]) -> Result<Output> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let output = person.ssh(words)?;
         if !said(&output).contains("Connection refused") || Instant::now() > deadline {
@@ -106,11 +106,14 @@ pub fn assert_fails(output: &Output, status: i32, expected: &[&str]) -> Result<(
     Ok(())
 }
 
-/// Waits for something, up to ninety seconds.
+/// Waits for something, up to three minutes.
 pub fn poll(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(90);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while !so()? {
-        ensure!(Instant::now() < deadline, "{what}: not within 90 s");
+        ensure!(
+            Instant::now() < deadline,
+            "{what}: not within three minutes"
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
     Ok(())

@@ -124,7 +124,7 @@ fn a_reload_takes_the_new_configuration_and_a_bad_one_ends_the_listener() {
     machine
         .set_sshd_config("UsePAM yes\nDenyUsers ssh-admin\n")
         .unwrap();
-    machine.await_banner(Duration::from_secs(5)).unwrap();
+    machine.await_banner(Duration::from_secs(60)).unwrap();
     assert!(!ssh(&admin, "ssh-admin", &machine, "true").status.success());
     machine.set_sshd_config("Nonsense yes\n").unwrap();
     let error = machine
@@ -231,7 +231,7 @@ fn a_shifted_clock_is_what_sshd_judges_certificates_by() {
             )
             .unwrap();
         machine.reload_sshd().unwrap();
-        machine.await_banner(Duration::from_secs(10)).unwrap();
+        machine.await_banner(Duration::from_secs(60)).unwrap();
         (
             ssh(&admin, "ssh-admin", machine, "true").status.success(),
             machine.sshd_log(),
@@ -271,8 +271,8 @@ fn cron_runs_a_job_and_the_reboot_jobs_after_a_power_cycle() {
             std::thread::sleep(Duration::from_millis(100));
         }
     };
-    appears("/var/lib/minute", Duration::from_secs(130));
+    appears("/var/lib/minute", Duration::from_secs(300));
     assert!(machine.read_file("/var/lib/boot").is_err());
     machine.power_cycle().unwrap();
-    appears("/var/lib/boot", Duration::from_secs(10));
+    appears("/var/lib/boot", Duration::from_secs(120));
 }

@@ -393,5 +393,5 @@ fn two_fleets_at_once_do_not_meet() {
     );
     assert_eq!(a.addr(), b.addr());
     b.power_off().unwrap();
-    a.await_banner(Duration::from_secs(5)).unwrap();
+    a.await_banner(Duration::from_secs(60)).unwrap();
 }
