@@ -1,4 +1,4 @@
-//! Check-up, sessions, migration from static keys, and removal, on real machines with a real CA.
+//! Check-up, sessions, and migration from static keys, on real machines with a real CA.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 
 use rand_core::OsRng;
+use sha2::{Digest, Sha256};
 use ssh_key::{Algorithm, PrivateKey, PublicKey};
 
 use super::*;
 use crate::{
     AccountSpec, MachineSpec, SudoRule,
-    bundle::{Gecos, Origin},
+    bundle::{Gecos, Origin, manifest::hex},
     facts::KeyFact,
     render,
+    report::State,
 };
 
 const NOW: i64 = 1_795_000_000;
