@@ -1,16 +1,20 @@
 //! The policy as sentences see it: everybody has enrolled, and there are somebody who is only in a team, and a machine only in a pool.
 
-use std::{cell::OnceCell, collections::BTreeMap};
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::BTreeMap,
+    net::IpAddr,
+    rc::Rc,
+};
 
 use time::{Duration, OffsetDateTime};
 
 use super::{As, Expectation, Place, SudoDemand, Who};
 use crate::{
     AccountName, Decision, Email, Employee, GrantAccount, GrantId, Index, KeyKind, Machine,
-    MachineName, Narrow, Policy, PoolName, Request, Status, Sudo, TeamName, accounts_on, decide,
-    reach,
+    MachineName, Narrow, Policy, PoolName, Reach, Request, Status, Sudo, TeamName, accounts_on,
+    decide, reach,
 };
-use std::net::IpAddr;
 
 /// What a sentence asks beside who and where; what is `None` is left open.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +53,16 @@ pub(super) struct World {
     machines: BTreeMap<PoolName, MachineName>,
     at_any_hour: OnceCell<Index>,
     by_the_hour: OnceCell<Index>,
+    /// What was looked at last: a sentence goes over all machines of one person before the next.
+    last: RefCell<Option<Rc<Reached>>>,
+}
+
+/// Everything that one person reaches at one time.
+struct Reached {
+    email: Email,
+    at: Option<OffsetDateTime>,
+    /// By machine and account.
+    cells: Vec<Reach>,
 }
 
 impl World {
@@ -60,6 +74,7 @@ impl World {
             machines: BTreeMap::new(),
             at_any_hour: OnceCell::new(),
             by_the_hour: OnceCell::new(),
+            last: RefCell::new(None),
         };
         for person in world.policy.employees.values_mut() {
             if person.status == Status::Invited {
@@ -202,14 +217,12 @@ impl World {
             return None;
         }
         let own = &person.employee.account;
-        let mut cells = reach(index, email, at);
-        cells.retain(|cell| {
-            cell.machine == *machine
-                && match ask.account {
-                    None => true,
-                    Some(As::Own) => cell.account == *own,
-                    Some(As::Named(account)) => cell.account == *account,
-                }
+        let reached = self.reached(email, ask.at);
+        let mut cells: Vec<&Reach> = reached.on(machine).iter().collect();
+        cells.retain(|cell| match ask.account {
+            None => true,
+            Some(As::Own) => cell.account == *own,
+            Some(As::Named(account)) => cell.account == *account,
         });
         if cells.is_empty() {
             return None;
@@ -223,7 +236,7 @@ impl World {
         let Decision::Grant(orders) = decide(index, &request, at) else {
             return None;
         };
-        let from_there = |cell: &crate::Reach| {
+        let from_there = |cell: &Reach| {
             let mut serving = cell.orders_in(&orders).into_iter();
             serving.any(|order| {
                 let sources = &orders[order].conditions().sources;
@@ -237,7 +250,7 @@ impl World {
             SudoDemand::Open => BTreeMap::new(),
             SudoDemand::Some => accounts_on(index, machine, at),
         };
-        let with_sudo = |cell: &crate::Reach| match ask.sudo {
+        let with_sudo = |cell: &Reach| match ask.sudo {
             SudoDemand::Open => true,
             SudoDemand::Some => accounts
                 .get(&cell.account)
@@ -247,9 +260,34 @@ impl World {
             .into_iter()
             .find(|cell| from_there(cell) && with_sudo(cell))
             .map(|cell| Way {
-                account: cell.account,
-                grants: cell.grants.into_iter().collect(),
+                account: cell.account.clone(),
+                grants: cell.grants.iter().copied().collect(),
             })
+    }
+
+    fn reached(&self, email: &Email, at: Option<OffsetDateTime>) -> Rc<Reached> {
+        let mut last = self.last.borrow_mut();
+        if let Some(reached) = &*last
+            && reached.email == *email
+            && reached.at == at
+        {
+            return Rc::clone(reached);
+        }
+        let reached = Rc::new(Reached {
+            email: email.clone(),
+            at,
+            cells: reach(self.index(at), email, at.unwrap_or(self.now)),
+        });
+        *last = Some(Rc::clone(&reached));
+        reached
+    }
+}
+
+impl Reached {
+    fn on(&self, machine: &MachineName) -> &[Reach] {
+        let begin = self.cells.partition_point(|cell| cell.machine < *machine);
+        let rest = &self.cells[begin..];
+        &rest[..rest.partition_point(|cell| cell.machine == *machine)]
     }
 }
 
