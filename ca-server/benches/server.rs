@@ -17,7 +17,10 @@ use ca_server::{
     config::Argon2Config,
     issue::{self, RecordError},
     ledger::Actor,
-    session::plan::{Planned, plan},
+    session::{
+        plan::{Planned, plan},
+        possession::ProvenKey,
+    },
 };
 use nix::sys::resource::{UsageWho, getrusage};
 use serde::{Deserialize, Serialize};
@@ -119,13 +122,17 @@ async fn issuance() {
     ] {
         world.pool("web").await;
         let alice = world.employee("alice@corp.example", &["web"]).await;
-        let subject = Arc::new(policies::acceptable_subject(alice.key.public_key(), []).unwrap());
+        let proven = Arc::new(ProvenKey {
+            key: alice.key.public_key().clone(),
+            kind: policies::KeyKind::Plain,
+            subject: policies::acceptable_subject(alice.key.public_key(), []).unwrap(),
+        });
         let email: policies::Email = alice.email.parse().unwrap();
         let (started, cpu) = (Instant::now(), own_cpu());
         let tasks: Vec<_> = (0..CLIENTS)
             .map(|_| {
-                let (ca, subject, email) =
-                    (Arc::clone(&world.ca), Arc::clone(&subject), email.clone());
+                let (ca, proven, email) =
+                    (Arc::clone(&world.ca), Arc::clone(&proven), email.clone());
                 tokio::spawn(async move {
                     let mut millis = Vec::new();
                     while started.elapsed() < MEASURED {
@@ -133,7 +140,7 @@ async fn issuance() {
                         let now = ca.clock.now();
                         let narrow = policies::Narrow::default();
                         let Planned::Orders(plan) =
-                            plan(&ca, &email, None, &narrow, &subject, now).unwrap()
+                            plan(&ca, &email, None, &narrow, &proven, now).unwrap()
                         else {
                             panic!("nothing granted")
                         };

@@ -16,7 +16,9 @@ pub mod probe;
 
 use std::sync::Arc;
 
-use policies::{Blueprint, BlueprintError, Email, KeyId, LintError, MachineName, Order, Subject, lint};
+use policies::{
+    Blueprint, BlueprintError, Email, KeyId, LintError, MachineName, Order, Subject, lint,
+};
 use rand_core::{OsRng, RngCore};
 use ssh_key::{Algorithm, HashAlg, PrivateKey};
 
