@@ -49,6 +49,8 @@ ln -s /proc/self/fd/1 dev/stdout
 ln -s /proc/self/fd/2 dev/stderr
 
 # As the distribution ships it, whatever this host made of it.
+# A configuration management of the host's is none of its machines'.
+rm -rf usr/bin/ansible-pull usr/bin/puppet usr/bin/chef-client usr/bin/salt-minion opt/puppetlabs
 rm -rf etc/ssh/ssh_host_* etc/ssh/ca etc/ssh/sshd_config.d etc/ssh/ssh_config.d etc/resolv.conf etc/hostname etc/hosts
 mkdir etc/ssh/sshd_config.d etc/ssh/ssh_config.d
 : >etc/resolv.conf

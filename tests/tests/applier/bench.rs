@@ -14,7 +14,7 @@ use ca_machine::{
     MachineSpec, Mode, Nonce, Report, Request, Signed, SudoRule, Target,
     applier::{Script, loaded},
     bundle::{AccountState, Gecos, Origin},
-    report::State,
+    report::{Event, State},
     spec::{OpenSshVersion, PROBE_PRINCIPAL},
 };
 use e2e::{Fleet, Home, Machine};
@@ -472,6 +472,15 @@ pub fn done(report: Report) -> Result<Report> {
 }
 
 /// The code with which the machine refused.
+/// What a check-up found: facts are what it looked at.
+pub fn drift(report: &Report) -> Vec<&Event> {
+    report
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::Drift { .. } | Event::Warning { .. }))
+        .collect()
+}
+
 pub fn refusal(report: &Report) -> &str {
     report
         .refusal()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use ca_machine::{Delivery, MachineSpec, Nonce, Report, Request, applier};
 
-use crate::bench::{Bench, account, done};
+use crate::bench::{Bench, account, done, drift};
 
 /// Runs a copy of the applier that bash kills right before its command number `command`, counted from 1; 0 lets it live. Returns
 /// the numbers at which a line of the applier ran for the first time (for a run that lived), and the report. The product has no such
@@ -142,8 +142,12 @@ fn h8_killed_at_any_line_of_an_apply() -> Result<()> {
             (state.applied_generation, state.krl_version) == (generation, krl_version),
             "after {point}: {state:?}"
         );
-        let drift = done(bench.send(&Request::Check)?)?;
-        ensure!(drift.events.len() == 2, "after {point}: {drift:?}");
+        let check = done(bench.send(&Request::Check)?)?;
+        ensure!(
+            drift(&check).is_empty(),
+            "after {point}: {:?}",
+            drift(&check)
+        );
         let second = done(bench.send(&apply)?)?;
         ensure!(
             !second.changed() && second.awaiting().is_none(),

@@ -294,3 +294,36 @@ fn h2_the_listener_closes_only_for_what_sshd_reads_once() -> Result<()> {
     await_reloads(&bench, 3)?;
     Ok(())
 }
+
+#[test]
+fn h2_the_server_leaves_an_admins_change_to_the_admin_until_its_time_is_over() -> Result<()> {
+    let bench = bench!("h2_the_server_leaves_an_admins_change_to_the_admin_until_its_time_is_over");
+    bench.settle(&bench.ca.spec("web-1")?, 1, 1)?;
+    let bundle = bench.ca.signed(&changed(&bench)?, 2)?;
+    let admins = bench.apply(None, Some(bundle.clone()));
+    done(bench.send(&admins)?)?;
+    // The same generation over the server's own login, with a new KRL: that arrives, and the change stays the admin's.
+    let servers = bench.sync_apply(
+        Some(bench.ca.signed_krl(2, &["mallory@corp.example/1"])?),
+        Some(bundle),
+    );
+    let report = bench.sync(&servers)?;
+    ensure!(refusal(&report) == "busy", "{report:?}");
+    ensure!(
+        report.state().is_some_and(|state| state.krl_version == 2),
+        "{report:?}"
+    );
+    let Request::Apply { nonce, .. } = &admins else {
+        bail!("an apply")
+    };
+    ensure!(report.awaiting() == Some(*nonce), "{report:?}");
+    bench.confirm(&admins)?;
+    let report = done(bench.sync(&servers)?)?;
+    ensure!(!report.changed(), "{report:?}");
+    // Its own change, cut off before its confirmation, it takes up again itself.
+    let back = bench.ca.signed(&bench.ca.spec("web-1")?, 3)?;
+    done(bench.sync(&bench.sync_apply(None, Some(back.clone())))?)?;
+    let again = bench.sync_apply(None, Some(back));
+    done(bench.sync(&again)?)?;
+    bench.confirm(&again)
+}

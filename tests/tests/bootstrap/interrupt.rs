@@ -94,6 +94,10 @@ fn interrupted_with_a_slow_bootstrap(mut terminal: Terminal, at: &str) -> Result
     })
     .with_context(|| terminal.screen())?;
     kill(bootstrap, Signal::SIGSTOP)?;
+    // Each of its threads: one that still runs would take the interrupt.
+    until("bootstrap to stand still", || {
+        Ok(is_stopped(bootstrap)?.then_some(()))
+    })?;
     terminal.interrupt()?;
     until("the interrupt", || Ok(is_pending(bootstrap)?.then_some(())))?;
     ensure!(
@@ -149,6 +153,17 @@ fn comm(pid: Pid) -> String {
 fn runs(pid: Pid) -> bool {
     comm(pid) == "ssh"
         && fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Whether every thread of the process stands still.
+fn is_stopped(pid: Pid) -> Result<bool> {
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+        if !stat.is_empty() && !stat.contains(") T ") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether the interrupt has come to the process, which is stopped.

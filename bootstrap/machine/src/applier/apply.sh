@@ -68,6 +68,10 @@ apply_bundle() {
     choose_fleet
     verify bundle@ssh-ca "$W/bundle"
     if [ -d "$PENDING" ]; then
+        # What came through an admin's login is the admin's to prove and to confirm, as long as its time runs: the server waits for it.
+        if [ "$first_contact" = no ] && [ "$(cat "$PENDING/by" 2>/dev/null)" = admin ] && [ "$(restore_in)" -gt 0 ]; then
+            refuse busy "a change through an admin's login waits for its confirmation, for $(restore_in) s more; try again after that"
+        fi
         # One that was never confirmed, or was killed half way: from the start again.
         put_back || refuse disk "an earlier change waits for its confirmation and could not be put back; look at the disk"
         did earlier-put-back

@@ -1,7 +1,7 @@
 
 # === snapshot and roll-back ===================================================================================================
 # The snapshot stands in $PENDING as long as an apply waits for its confirmation: numbered copies, `list` with owner and mode,
-# the nonce, the deadline, and the applier that will put it back.
+# the nonce, through whose login it came, the deadline, and the applier that will put it back.
 
 PENDING=$STATE/pending
 
@@ -22,8 +22,11 @@ take_snapshot() {
     done >"$new/list"
     cp "$0" "$new/applier" && cmp -s "$0" "$new/applier" && sync "$new/applier" || return 1
     echo "$1" >"$new/nonce" || return 1
+    by='server'
+    if [ "$first_contact" = yes ]; then by='admin'; fi
+    echo "$by" >"$new/by" || return 1
     echo "$(boot_mark) $(($(uptime_ticks) + $2 * 100))" >"$new/deadline" || return 1
-    sync "$new/list" "$new/nonce" "$new/deadline" "$new" && mv "$new" "$PENDING" && sync "$STATE"
+    sync "$new/list" "$new/nonce" "$new/by" "$new/deadline" "$new" && mv "$new" "$PENDING" && sync "$STATE"
 }
 
 # Seconds until the timer strikes; 0 when it is due. A reboot makes it due.
