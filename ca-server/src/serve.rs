@@ -344,7 +344,8 @@ pub(crate) fn harden() {
 
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        // A library tells each socket that it opens; whoever runs the server did not ask.
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,ssh_agent_lib=warn"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
