@@ -113,7 +113,7 @@ struct Moment {
 }
 
 impl Expectation {
-    /// Parses a sentence; whether its names are known is seen when it is judged, or by [`Self::unknown`].
+    /// Parses a sentence.
     ///
     /// A sentence says `a contractor` where the team is called `contractors`, so that the teams must be known.
     ///
