@@ -168,8 +168,12 @@ impl Company {
     /// The server's process, while it runs.
     #[must_use]
     pub fn server_pid(&self) -> Option<u32> {
-        // The child is `setsid --wait`: what it waits for is the server.
+        // The child is `setsid --wait`, which becomes the server, or has it as its only child.
         let pid = self.server.as_ref()?.id();
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        if name.trim() != "setsid" {
+            return Some(pid);
+        }
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
         children.split_whitespace().next()?.parse().ok()
     }

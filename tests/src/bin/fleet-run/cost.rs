@@ -18,15 +18,8 @@ impl Meter {
     }
 
     /// CPU time that the server, what it has waited for, and what runs below it have used so far.
-    pub fn cpu_millis(&self) -> Result<u64> {
-        let mut ticks = 0;
-        for pid in family(self.server) {
-            // User and system time, each of its own and of children that it has waited for.
-            let Some(fields) = stat(pid) else { continue };
-            ticks += fields[11..15].iter().sum::<u64>();
-        }
-        // USER_HZ is 100 on every Linux architecture.
-        Ok(ticks * 10)
+    pub fn cpu_millis(&self) -> u64 {
+        cpu_millis(self.server)
     }
 
     /// Kept connections, and their memory together.
@@ -47,6 +40,27 @@ impl Meter {
     pub fn server_kib(&self) -> Result<u64> {
         pss_kib(self.server).context("the server's memory")
     }
+}
+
+/// CPU time that every process of these machines has used so far.
+pub fn machines_cpu_millis(machines: &[Machine]) -> u64 {
+    machines
+        .iter()
+        .filter_map(Machine::pid)
+        .map(cpu_millis)
+        .sum()
+}
+
+/// CPU time of a process, of what it has waited for, and of what runs below it.
+fn cpu_millis(root: u32) -> u64 {
+    let ticks: u64 = family(root)
+        .into_iter()
+        .filter_map(stat)
+        // User and system time, each of its own and of children that it has waited for.
+        .map(|fields| fields[11..15].iter().sum::<u64>())
+        .sum();
+    // USER_HZ is 100 on every Linux architecture.
+    ticks * 10
 }
 
 /// Memory of the processes of `ssh-ca-sync`'s connections on a machine.
