@@ -20,6 +20,7 @@ use crate::{
     issue::Rehearsal,
     keys::Keys,
     records::{PolicyCache, RevokedKeys},
+    session::decoy::Decoy,
     store::Db,
 };
 
@@ -52,6 +53,8 @@ pub struct Ca {
     pub config: Config,
     /// Passwords.
     pub hasher: Hasher,
+    /// Whom an unknown email is taken for until it is refused.
+    pub decoy: Decoy,
     /// Breached passwords, where the operator has the list.
     pub breached: Option<Breached>,
     /// Nonces for proofs of possession.

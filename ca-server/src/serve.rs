@@ -32,6 +32,7 @@ use crate::{
     ledger::{Actor, Event},
     records::{PolicyCache, RevokedKeys},
     revoke::krl,
+    session::decoy::Decoy,
     store::{Db, OpenError, ReadError, RedbBackend},
     tls::{self, Tls, TlsError},
 };
@@ -147,6 +148,7 @@ pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Open
     let db = Db::open(Arc::new(RedbBackend::open(&folder.store())?))?;
     let ca = Ca {
         db,
+        decoy: Decoy::new(&keys),
         keys,
         hasher: Hasher::new(config.argon2)?,
         breached,

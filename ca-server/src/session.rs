@@ -1,5 +1,6 @@
 //! Day sessions: login opens one, renewal works within it, logout ends it.
 
+pub mod decoy;
 pub mod directory;
 pub mod login;
 pub mod password;

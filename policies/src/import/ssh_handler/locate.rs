@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(locate(text, &[]), (1, 1));
         assert_eq!(locate(text, &[key("a"), Step::At(0)]), (1, 8));
         let b = [key("a"), Step::At(1), key("b")];
-        assert_eq!(locate(text, &b), (1, 31));
+        assert_eq!(locate(text, &b), (1, 29));
         let last = [b.as_slice(), &[Step::At(2)]].concat();
         assert_eq!(locate(text, &last), (2, 14));
         // What is not there is told at what is.
