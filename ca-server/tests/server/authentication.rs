@@ -626,7 +626,9 @@ async fn a7_an_unknown_email_takes_the_same_path_and_the_same_time() {
             return;
         }
     }
-    panic!("known and unknown emails can be told apart by time: AUC {last:.3}, and never within bounds");
+    panic!(
+        "known and unknown emails can be told apart by time: AUC {last:.3}, and never within bounds"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
