@@ -153,14 +153,30 @@ fn p7_each_change_of_the_admins_day_touches_the_machines_concerned_and_explain_a
     // Nobody has anything in that pool: nothing on the machine is to be otherwise.
     assert_changed(&scene, &["machine", "move", "lab-1", "--pool", "lab"], &[])?;
 
+    // What was lost with the pool was revoked: she takes what is left.
+    renew(&eve)?;
+
     // A pool inside another: its machines are concerned, and she reaches them by the outer one.
     assert_changed(&scene, &["pool", "include", "db", "lab"], &["lab-1"])?;
     assert_explained(&scene, &eve, "lab-1", true)?;
     assert_changed(&scene, &["pool", "exclude", "db", "lab"], &["lab-1"])?;
     assert_explained(&scene, &eve, "lab-1", false)?;
 
-    // A machine is removed: nobody else is concerned, and nobody gets in there any more.
-    assert_changed(&scene, &["machine", "remove", "web-2", "--yes"], &["web-2"])?;
+    // A machine is taken out of the CA's hands: nobody else is concerned, and nobody gets in there any more.
+    let before = scene.generations()?;
+    let removed = company
+        .bootstrap_command(&scene.admin)
+        .args(["remove-machine", "web-2", "--yes"])
+        .output()?;
+    success("bootstrap remove-machine", &removed)?;
+    scene.settle()?;
+    let mut left = before.clone();
+    left.remove("web-2");
+    ensure!(
+        scene.generations()? == left,
+        "{before:?} became {:?}",
+        scene.generations()?
+    );
     ensure!(
         !gets_in(&eve, scene.machine("web-2")?, "eve")?,
         "eve gets into a machine that was removed"
