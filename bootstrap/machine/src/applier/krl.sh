@@ -27,9 +27,9 @@ verify() {
 }
 
 # Whether OpenSSH's own parser says of the KRL $1 what the canary lines on standard input say it must: the word REVOKED decides,
-# since an unreadable KRL makes a non-zero exit too.
+# since an unreadable KRL makes a non-zero exit too. One process for all of them: each costs 5 ms.
 canaries_hold() {
-    rm -rf "$W/canary"
+    if [ -d "$W/canary" ]; then rm -rf "$W/canary"; fi
     mkdir "$W/canary"
     revoked=0 good=0
     while read -r word certificate; do
@@ -39,10 +39,17 @@ canaries_hold() {
         esac
     done
     [ "$revoked" -gt 0 ] && [ "$good" -gt 0 ] || return 1
-    ssh-keygen -Q -f "$1" "$W"/canary/revoked.* >"$W/answer" 2>/dev/null
-    [ "$(grep -c ': REVOKED$' "$W/answer")" -eq "$revoked" ] || return 1
-    ssh-keygen -Q -f "$1" "$W"/canary/good.* >"$W/answer" 2>/dev/null || return 1
-    ! grep -q REVOKED "$W/answer"
+    ssh-keygen -Q -f "$1" "$W"/canary/* >"$W/answer" 2>/dev/null
+    # 1 says that it was read and revokes something.
+    [ $? -eq 1 ] || return 1
+    while IFS= read -r judged; do
+        case $judged in
+        "$W/canary/revoked."*': REVOKED') revoked=$((revoked - 1)) ;;
+        "$W/canary/good."*': ok') good=$((good - 1)) ;;
+        *) return 1 ;;
+        esac
+    done <"$W/answer"
+    [ "$revoked" -eq 0 ] && [ "$good" -eq 0 ]
 }
 
 # Sets krl_seen and krl_seen_sha256 from the state: the highest version that was ever accepted here.
@@ -72,7 +79,7 @@ read_parcel() {
 }
 
 krl_is_in_place() {
-    [ -f "$KRL" ] && [ ! -L "$KRL" ] && [ "$(sha256 "$KRL")" = "$krl_sha256" ] && [ "$krl_version" -eq "$krl_seen" ] &&
+    [ -f "$KRL" ] && [ ! -L "$KRL" ] && [ "$krl_version" -eq "$krl_seen" ] && [ "$(sha256 "$KRL")" = "$krl_sha256" ] &&
         [ "$(stat -c '%u %g %a' "$KRL")" = '0 0 644' ]
 }
 
@@ -85,7 +92,8 @@ install_krl() {
     if krl_is_in_place; then
         did krl-unchanged "version $krl_version"
     else
-        mkdir -p -m 755 "$CA" && mkdir -p -m 700 "$STATE" || refuse disk "the folders of the KRL could not be made"
+        { [ -d "$CA" ] || mkdir -p -m 755 "$CA"; } && { [ -d "$STATE" ] || mkdir -p -m 700 "$STATE"; } ||
+            refuse disk "the folders of the KRL could not be made"
         new=$CA/.revoked.krl.new
         # A folder of that name would make sshd refuse everybody; nobody but root can have put it there.
         [ ! -d "$KRL" ] || rm -rf "$KRL"
@@ -118,17 +126,19 @@ install_krl() {
 # Space for the next KRL, kept against a full disk: its parcel, the file beside the old one, the state.
 release_reserve() {
     least=$(($(size_of "$W/krl") * 3 / 1024 + 256))
+    set --
     for place in "$CA" "$STATE" "$W"; do
-        left=$(free_kib "$place")
-        if [ -d "$place" ] && [ "${left:-0}" -lt "$least" ]; then
-            rm -f "$RESERVE"
-            return
-        fi
+        if [ -d "$place" ]; then set -- "$@" "$place"; fi
     done
+    # What cannot be said counts as full.
+    if df -Pk "$@" 2>/dev/null | awk -v least="$least" -v places=$# 'NR > 1 && $4 < least { full = 1 } END { exit !(full || NR <= places) }'; then
+        rm -f "$RESERVE"
+    fi
 }
 
 make_reserve() {
-    wanted=$((krl_size * 4 + 524288))
+    # In steps, so that it is not written anew for each entry.
+    wanted=$(((krl_size * 4 + 589823) / 65536 * 65536))
     if [ -f "$RESERVE" ] && [ "$(size_of "$RESERVE")" -ge "$wanted" ]; then return; fi
     # Random bytes: a file system that compresses would keep no room with zeros.
     if head -c "$wanted" /dev/urandom >"$RESERVE" 2>/dev/null && sync "$RESERVE"; then return; fi

@@ -69,6 +69,7 @@ prepare_lines() {
 
 # Prints the session line of one connection, that began at $began. Arguments: PID ACCOUNT PEER RECORD STATE.
 session_line() {
+    [ -n "$clock" ] || prepare_lines
     key_id='' serial=null
     if [ "$4" != - ] && certificate_of "$4" >"$W/certificate" && [ -s "$W/certificate" ]; then
         ssh-keygen -L -f "$W/certificate" >"$W/words" 2>/dev/null
@@ -127,9 +128,13 @@ end_connection() {
 # Ends every connection whose certificate the KRL now revokes, and those that $W/wanted names (`key-id ID`, `serial N`, `session PID STARTED`).
 # Prints a line for each of these, and for each that nobody can attribute. With `list`, ends none, and prints a line for every one.
 end_revoked() {
+    left_open=no
+    # Before the look: what is recorded after it was not looked at.
+    recorded
     find_connections
-    prepare_lines
-    rm -rf "$W/opened"
+    clock=
+    if [ "${1-}" = list ]; then prepare_lines; fi
+    if [ -d "$W/opened" ]; then rm -rf "$W/opened"; fi
     mkdir "$W/opened"
     while read -r pid _ _ _ record; do
         [ "$record" != - ] || continue
@@ -154,6 +159,7 @@ end_revoked() {
                     printf '%s\n' "$line"
                     continue
                 fi
+                left_open=yes
             fi
         fi
         if [ "$state" != live ] || [ "${1-}" = list ]; then
@@ -174,6 +180,14 @@ is_wanted() {
     grep -qxFf "$W/wanted" "$W/named"
 }
 
+# Sets $known: the records of sessions that there are. No process is needed for it.
+recorded() {
+    set -- "$SESSIONS"/[0-9]*
+    known=$*
+    # More than an environment may hold: it is always looked again then.
+    [ ${#known} -le 100000 ] || known=
+}
+
 # A login that read the old KRL may begin its session a moment after the first look. Runs on after this request has ended.
 look_again_later() {
     process $$ || return 0
@@ -183,13 +197,20 @@ look_again_later() {
     if have setsid; then detach=setsid; fi
     (
         exec </dev/null >/dev/null 2>&1 8>&- 9>&-
+        KNOWN_SESSIONS=$known LEFT_OPEN=$left_open
+        export KNOWN_SESSIONS LEFT_OPEN
         exec $detach sh "$copy" later
     ) &
 }
 
 later() {
+    known=${KNOWN_SESSIONS-} left_open=${LEFT_OPEN-yes}
     for pause in 2 10 120; do
         sleep "$pause"
+        looked_at=$known
+        recorded
+        # A session is recorded before it runs anything: where none came, and none was left, there is nothing to look for.
+        if [ -n "$known" ] && [ "$known" = "$looked_at" ] && [ "$left_open" = no ]; then continue; fi
         make_work
         end_revoked
         rm -rf "$W"
