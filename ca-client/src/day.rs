@@ -371,7 +371,12 @@ fn check_all(
     user_cas: &[String],
     session_ends_unix: i64,
 ) -> Result<Vec<Checked>, ReplyError> {
-    let user_cas = public_keys(user_cas);
+    let mut user_cas = public_keys(user_cas);
+    // A key that signs since today is named in the same answer, over the pinned TLS: whoever was away while it was
+    // announced, or renews after the old one was compromised, cannot know it in any other way.
+    if let Some(directory) = &issued.directory {
+        user_cas.extend(public_keys(&directory.user_cas));
+    }
     let expected = Expected {
         key: key.key_data(),
         user_cas: &user_cas,
@@ -385,8 +390,8 @@ fn check_all(
         .collect::<Result<_, _>>()?)
 }
 
-/// Takes over the user CA keys that the CA announces, so that a rotation needs no new setup: a new key is announced (over
-/// pinned TLS, beside certificates by a key that was already known) long before it signs. Says whether they changed.
+/// Takes over the user CA keys that the CA announces (over pinned TLS), so that a rotation needs no new setup; those that it
+/// no longer names are forgotten. Says whether they changed.
 fn learn_user_cas(config: &mut Config, reach: &Reach, checked: &[Checked]) -> bool {
     let certified = !checked.is_empty();
     let keys: Vec<_> = reach.user_cas.iter().map(key::bare).collect();

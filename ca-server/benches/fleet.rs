@@ -158,6 +158,7 @@ fn krl(version: u64) -> KrlRecord {
         version,
         built_unix: 0,
         covers: 0,
+        ca_keys: Vec::new(),
         krl: String::new(),
         krl_sha256: String::new(),
         parcel: String::new(),

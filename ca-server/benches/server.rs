@@ -15,8 +15,8 @@ use std::{
 
 use ca_server::{
     config::Argon2Config,
-    issue::{self, RecordError},
-    ledger::Actor,
+    issue::{self, RecordError, SignedBy},
+    ledger::{Actor, CertificateKind},
     session::{
         plan::{Planned, plan},
         possession::ProvenKey,
@@ -144,12 +144,13 @@ async fn issuance() {
                         else {
                             panic!("nothing granted")
                         };
-                        let (linted, ca_key) = (plan.linted.clone(), ca.keys.ca_id());
+                        let by = SignedBy::current(&plan.keys, CertificateKind::User);
+                        let linted = plan.linted.clone();
                         let at = ca_server::ca::unix_ms(now);
                         let recorded = ca
                             .db
                             .write_async(move |txn| {
-                                issue::record(txn, &linted, &ca_key, &Actor::Server, at)
+                                issue::record(txn, &linted, &by, &Actor::Server, at)
                             })
                             .await
                             .map_err(|error: ca_server::store::WriteError<RecordError>| {
@@ -229,7 +230,7 @@ async fn serve() {
     let setting = Setting {
         address: world.address,
         tls_ca: String::from_utf8(world::template().tls_ca.clone()).unwrap(),
-        ca_id: world.ca.keys.ca_id(),
+        ca_id: world.ca.keys().ca_id(),
         sessions,
     };
     println!("{}", serde_json::to_string(&setting).unwrap());

@@ -18,7 +18,7 @@ use crate::{
     },
     config::Config,
     issue::Rehearsal,
-    keys::Keys,
+    keys::{KeyRoom, Keys},
     records::{PolicyCache, RevokedKeys},
     session::decoy::Decoy,
     store::Db,
@@ -48,7 +48,7 @@ pub struct Ca {
     /// State and ledger.
     pub db: Db,
     /// The CA's own keys.
-    pub keys: Keys,
+    pub key_room: KeyRoom,
     /// The configuration.
     pub config: Config,
     /// Passwords.
@@ -78,6 +78,12 @@ pub struct Ca {
 }
 
 impl Ca {
+    /// How the CA's own keys stand now. Take it once for what belongs together: a key may be replaced in between.
+    #[must_use]
+    pub fn keys(&self) -> Arc<Keys> {
+        self.key_room.keys()
+    }
+
     /// May a refusal for somebody at `from` have a ledger entry of its own?
     pub fn refusal_entry(&self, from: IpAddr) -> Entry {
         self.floods.spend(from, unix_ms(self.clock.now()))

@@ -152,13 +152,13 @@ pub async fn start(
             let held = record
                 .totp
                 .as_deref()
-                .and_then(|sealed| shared.keys.seal.open(&purpose, sealed));
+                .and_then(|sealed| shared.keys().seal.open(&purpose, sealed));
             // With a password it is only a question about that: the invitation was opened before.
             let is_opening = held.is_none() || !asks_of_password;
             let secret = if let Some(secret) = held {
                 secret
             } else {
-                record.totp = Some(shared.keys.seal.seal(&purpose, &fresh));
+                record.totp = Some(shared.keys().seal.seal(&purpose, &fresh));
                 txn.put_json(Table::Invitations, key.as_bytes(), &record);
                 fresh.clone()
             };
@@ -213,7 +213,7 @@ pub async fn finish(
     let secret = record
         .totp
         .as_deref()
-        .and_then(|sealed| ca.keys.seal.open(&purpose, sealed))
+        .and_then(|sealed| ca.keys().seal.open(&purpose, sealed))
         .ok_or_else(|| {
             SessionError::Invalid("open the invitation first: `ca-client enrol CODE`".to_owned())
         })?;

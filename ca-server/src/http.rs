@@ -148,12 +148,13 @@ async fn quiet(mut response: Response) -> Response {
 }
 
 async fn info(State(ca): State<Arc<Ca>>) -> Json<ServerInfo> {
+    let keys = ca.keys();
     Json(ServerInfo {
-        ca_id: ca.keys.ca_id(),
+        ca_id: keys.ca_id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         now_unix: ca.clock.now().unix_timestamp(),
-        user_cas: vec![ca.keys.user_ca_text()],
-        host_cas: vec![ca.keys.host_ca_text()],
+        user_cas: keys.user_ca.trusted_texts(),
+        host_cas: keys.host_ca.trusted_texts(),
     })
 }
 

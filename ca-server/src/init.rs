@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use ca_api::Secret;
 use rand_core::{OsRng, RngCore};
-use ssh_key::HashAlg;
 use time::OffsetDateTime;
 
 use crate::{
@@ -13,7 +12,7 @@ use crate::{
     cli::passphrase,
     config::Config,
     folder::{Folder, FolderError},
-    keys::{Keys, KeysError},
+    keys::{self, KeyRecord, KeysError, Purpose, record},
     ledger::{Actor, CaId, Event},
     records::{CA, CaRecord, LIMITS},
     store::{Db, OpenError, ReadError, RedbBackend, Table, WriteError},
@@ -128,33 +127,30 @@ fn fill(
 ) -> Result<InitReport, InitError> {
     let config = Config::new(names.clone());
     folder.write("config.toml", toml::to_string(&config)?.as_bytes())?;
-    let keys = Keys::create(folder, passphrase)?;
-    let tls = Tls::create(folder, &keys.seal, now)?;
+    let created = keys::create(folder, passphrase)?;
+    let tls = Tls::create(folder, &created.seal, now)?;
     // A name that TLS cannot carry is found now, not at the first start.
     tls.leaf(&names, now)?;
     let mut id = [0; 16];
     OsRng.fill_bytes(&mut id);
     let db = Db::create(Arc::new(RedbBackend::create(&folder.store())?), CaId(id))?;
+    let fingerprint = |purpose: Purpose| {
+        let made = created.first.iter().find(|(made, _)| *made == purpose);
+        let (_, key) = made.expect("`create` makes a key of each purpose");
+        record::fingerprint(key)
+    };
     let report = InitReport {
         data: folder.root().to_owned(),
         url: config.url(),
         tls_fingerprint: tls.fingerprint(),
-        user_ca: keys
-            .user_ca
-            .public_key()
-            .fingerprint(HashAlg::Sha256)
-            .to_string(),
-        host_ca: keys
-            .host_ca
-            .public_key()
-            .fingerprint(HashAlg::Sha256)
-            .to_string(),
+        user_ca: fingerprint(Purpose::UserCa),
+        host_ca: fingerprint(Purpose::HostCa),
     };
     let first = Event::CaInitialised {
         names,
         user_ca: report.user_ca.clone(),
         host_ca: report.host_ca.clone(),
-        fleet: keys.fleet.fingerprint(HashAlg::Sha256).to_string(),
+        fleet: fingerprint(Purpose::Fleet),
         instance_epoch: instance_epoch(now),
     };
     let record = CaRecord {
@@ -164,7 +160,15 @@ fn fill(
         next_revocation: 1,
     };
     let at = unix_ms(now);
+    let lives: Vec<KeyRecord> = created
+        .first
+        .iter()
+        .map(|(purpose, key)| KeyRecord::first(*purpose, key, now.unix_timestamp()))
+        .collect();
     db.write(move |txn| {
+        for life in &lives {
+            record::put(txn, life);
+        }
         txn.put_json(Table::Meta, CA, &record);
         txn.put_json(Table::Limits, LIMITS, &policies::Limits::default());
         txn.record(at, &Actor::Server, &first);

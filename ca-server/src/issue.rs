@@ -24,10 +24,11 @@ use ssh_key::{Algorithm, HashAlg, PrivateKey};
 
 use crate::{
     ca::{Ca, random_serial, sha256_hex, unix_ms},
+    keys::{Held, Keys, KeysError},
     ledger::{Actor, CertificateKind, Event},
     records::{CertificateRecord, CertificateState, by_employee_key},
     signer::{FileSigner, Signer, SignerError, SigningKey},
-    store::{Read, ReadError, StoreError, Table, Txn, WriteError},
+    store::{Read, ReadError, Revision, StoreError, Table, TableGroup, Txn, WriteError},
 };
 
 /// A certificate cannot be issued. Nothing was handed out.
@@ -51,6 +52,9 @@ pub enum IssueError {
     /// The decision is not for this kind of key.
     #[error("the certificate was refused: {0}")]
     Blueprint(#[from] BlueprintError),
+    /// The CA's own keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The instance epoch in the store is not one.
     #[error("the CA's instance epoch is not usable: restore from a backup")]
     Epoch,
@@ -65,6 +69,9 @@ pub enum RecordError {
     /// A serial was drawn that exists: prepare again.
     #[error("the serial exists already")]
     SerialTaken,
+    /// A key of the CA was replaced since this was prepared: prepare again, for the key that signs now (K3).
+    #[error("the CA's keys changed meanwhile")]
+    KeysChanged,
 }
 
 /// Certificates whose every field is fixed.
@@ -82,8 +89,44 @@ pub struct Linted {
 
 /// Certificates whose intent is durable, once the transaction that made this is.
 pub struct Recorded {
-    kind: CertificateKind,
     blueprints: Arc<[Blueprint]>,
+    signer: Arc<dyn Signer>,
+}
+
+/// The key that is to sign, and how the CA's keys stood when it was chosen.
+#[derive(Clone)]
+pub struct SignedBy {
+    signer: Arc<dyn Signer>,
+    fingerprint: String,
+    revision: Revision,
+}
+
+impl SignedBy {
+    /// The key that signs certificates of this kind.
+    #[must_use]
+    pub fn current(keys: &Keys, kind: CertificateKind) -> Self {
+        let ring = match kind {
+            CertificateKind::Host => &keys.host_ca,
+            CertificateKind::User | CertificateKind::Probe | CertificateKind::Canary => {
+                &keys.user_ca
+            }
+        };
+        Self {
+            signer: Arc::clone(ring.current()),
+            fingerprint: ring.current_held().fingerprint().to_owned(),
+            revision: keys.revision(),
+        }
+    }
+
+    /// This key of the ring, whether or not it signs yet: for canaries, which open nothing. `None` if it cannot be opened.
+    #[must_use]
+    pub fn held(keys: &Keys, held: &Held) -> Option<Self> {
+        Some(Self {
+            signer: Arc::clone(held.signer()?),
+            fingerprint: held.fingerprint().to_owned(),
+            revision: keys.revision(),
+        })
+    }
 }
 
 /// Certificates that are signed and checked, and may not leave yet.
@@ -165,16 +208,20 @@ pub fn prepare(
 }
 
 /// Records the intent inside a transaction. Call it only where the same transaction has found the decision current (I3).
+/// The key that signs is the one of this very transaction: when a key has stopped signing, every intent under it is known (K4).
 ///
 /// # Errors
-/// When a serial exists already.
+/// When a serial exists already, or the CA's keys changed since they were looked at.
 pub fn record(
     txn: &mut Txn<'_>,
     linted: &Linted,
-    ca_key: &str,
+    by: &SignedBy,
     actor: &Actor,
     at_unix_ms: i64,
 ) -> Result<Recorded, RecordError> {
+    if txn.revision(TableGroup::Keys)? != by.revision {
+        return Err(RecordError::KeysChanged);
+    }
     for blueprint in linted.blueprints.iter() {
         let serial = blueprint.serial().number();
         if txn.contains(Table::Certificates, &serial.to_be_bytes())? {
@@ -183,7 +230,7 @@ pub fn record(
         let record = CertificateRecord {
             kind: linted.kind,
             key_id: blueprint.key_id().to_string(),
-            ca: ca_key.to_owned(),
+            ca: by.fingerprint.clone(),
             subject: blueprint.subject().fingerprint(HashAlg::Sha256).to_string(),
             principals: blueprint.principals(),
             conditions: blueprint.conditions().cloned(),
@@ -221,8 +268,8 @@ pub fn record(
         );
     }
     Ok(Recorded {
-        kind: linted.kind,
         blueprints: Arc::clone(&linted.blueprints),
+        signer: Arc::clone(&by.signer),
     })
 }
 
@@ -240,11 +287,12 @@ fn machine(blueprint: &Blueprint) -> Option<&MachineName> {
     }
 }
 
-/// Signs what is recorded and checks what the signer returned.
+/// Signs what is recorded, with the key that it is recorded under, and checks what the signer returned.
 ///
 /// # Errors
 /// When the signer fails or returns something else. The intents stand: they count as issued.
-pub fn sign(signer: &dyn Signer, recorded: Recorded) -> Result<Signed, IssueError> {
+pub fn sign(recorded: Recorded) -> Result<Signed, IssueError> {
+    let signer = recorded.signer.as_ref();
     let certificates = recorded
         .blueprints
         .iter()
@@ -308,7 +356,7 @@ pub async fn conclude(ca: &Ca, signed: Signed, actor: Actor) -> Result<Issued, I
     })
 }
 
-/// Signs what is recorded with the right CA key, and concludes. A failure is recorded too, where that is possible.
+/// Signs what is recorded, and concludes. A failure is recorded too, where that is possible.
 ///
 /// # Errors
 /// As [`sign`] and [`conclude`].
@@ -317,18 +365,12 @@ pub async fn sign_and_conclude(
     recorded: Recorded,
     actor: Actor,
 ) -> Result<Issued, IssueError> {
-    let signer = match recorded.kind {
-        CertificateKind::Host => &ca.keys.host_ca,
-        CertificateKind::User | CertificateKind::Probe | CertificateKind::Canary => {
-            &ca.keys.user_ca
-        }
-    };
     let serials: Vec<u64> = recorded
         .blueprints
         .iter()
         .map(|blueprint| blueprint.serial().number())
         .collect();
-    match sign(signer.as_ref(), recorded) {
+    match sign(recorded) {
         Ok(signed) => conclude(ca, signed, actor).await,
         Err(error) => {
             let at = unix_ms(ca.clock.now());

@@ -1,21 +1,34 @@
-//! The CA's own keys: made once, each in a file of its own, encrypted with the passphrase (K2, K6).
+//! The CA's own keys: each in a file of its own, encrypted with the passphrase, for one purpose (K2, K6).
+//!
+//! Those that others trust come in generations ([`Ring`]): what became of each is in the store, its private half in a file
+//! whose name follows from purpose and number. [`KeyRoom`] holds what is open; [`Keys`] is how they stand at one moment.
 
-use std::sync::Arc;
+mod files;
+pub mod record;
+pub mod ring;
+mod seal;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
 use ca_api::Secret;
-use chacha20poly1305::{ChaCha20Poly1305, KeyInit, aead::Aead};
-use rand_core::{OsRng, RngCore};
-use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, private::KeypairData};
-use zeroize::Zeroizing;
+use ssh_key::{PrivateKey, PublicKey, public::KeyData};
+
+pub use record::{KeyRecord, Life, Purpose};
+pub use ring::{Held, Ring};
+pub use seal::Seal;
 
 use crate::{
     folder::{Folder, FolderError},
-    signer::{FileSigner, Signer, SignerError, prove},
+    ledger::{Actor, Event},
+    signer::{Signer, SignerError},
+    store::{Db, Read, ReadError, Revision, StoreError, TableGroup, WriteError},
 };
 
-/// The purposes for which there is a key, and for which no other key is ever used (K6).
-const NAMES: [&str; 6] = ["user_ca", "host_ca", "fleet", "sync", "ledger", "seal"];
+/// The keys that are not replaced one generation after another.
+const FIXED: [&str; 3] = ["sync", "ledger", "seal"];
 
 /// The keys cannot be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -42,263 +55,403 @@ pub enum KeysError {
         /// Why.
         source: SignerError,
     },
+    /// A key file of another key.
+    #[error(
+        "keys/{name} holds another key than the one that the store knows: put the right file back from a backup"
+    )]
+    OtherKey {
+        /// The key's name.
+        name: String,
+    },
+    /// No key of a purpose signs.
+    #[error("the store names no {0} key that signs: restore it from a backup")]
+    NoneSigns(Purpose),
     /// The folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
-/// All keys, opened.
+impl From<ReadError> for KeysError {
+    fn from(error: ReadError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// All keys as they stand at one moment. A key that is replaced makes another value of this; nobody waits for anybody.
 pub struct Keys {
-    /// Signs employees' certificates.
-    pub user_ca: Arc<dyn Signer>,
-    /// Signs machines' certificates.
-    pub host_ca: Arc<dyn Signer>,
-    /// Signs bundles and KRL parcels, and nothing else.
-    pub fleet: Arc<PrivateKey>,
+    /// They sign employees' certificates.
+    pub user_ca: Ring,
+    /// They sign machines' certificates.
+    pub host_ca: Ring,
+    /// They sign bundles, KRL parcels and orders, and nothing else.
+    pub fleet: Ring,
     /// Logs in as `ssh-ca-sync`, and nothing else.
     pub sync: Arc<PrivateKey>,
     /// Signs ledger heads.
     pub ledger: Arc<PrivateKey>,
     /// Seals TOTP secrets and the TLS CA's key at rest.
     pub seal: Arc<Seal>,
+    ca_id: String,
+    revision: Revision,
+    own: Vec<KeyData>,
 }
 
 impl Keys {
-    /// Makes every key and writes it encrypted, with its public half beside it.
-    ///
-    /// # Errors
-    /// When a file cannot be written.
-    pub fn create(folder: &Folder, passphrase: &Secret) -> Result<Self, KeysError> {
-        for name in NAMES {
-            let mut key =
-                PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(broken(name))?;
-            key.set_comment(format!("ssh-ca {name}"));
-            let public = key.public_key().to_openssh().map_err(broken(name))?;
-            let sealed = key
-                .encrypt(&mut OsRng, passphrase.expose())
-                .and_then(|key| key.to_openssh(LineEnding::LF))
-                .map_err(broken(name))?;
-            folder.write(&format!("keys/{name}"), sealed.as_bytes())?;
-            folder.write(
-                &format!("keys/{name}.pub"),
-                format!("{public}\n").as_bytes(),
-            )?;
-        }
-        Self::open(folder, passphrase)
+    /// Names this CA in proofs of possession, for ever: the fingerprint of its first user CA key.
+    #[must_use]
+    pub fn ca_id(&self) -> String {
+        self.ca_id.clone()
     }
 
-    /// Decrypts every key and proves that each signs for its own public half.
+    /// The keys of a purpose.
+    #[must_use]
+    pub fn ring(&self, purpose: Purpose) -> &Ring {
+        match purpose {
+            Purpose::UserCa => &self.user_ca,
+            Purpose::HostCa => &self.host_ca,
+            Purpose::Fleet => &self.fleet,
+        }
+    }
+
+    /// Which content of the store this is: a transaction that finds another one was decided under keys that changed since.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Every key of the CA itself, also those that are retired: none of them may ever be certified or revoked like a
+    /// person's (I8).
+    pub fn own(&self) -> impl Iterator<Item = &KeyData> {
+        self.own.iter()
+    }
+}
+
+/// The keys that are not replaced one generation after another.
+#[derive(Clone)]
+pub struct Fixed {
+    /// Logs in as `ssh-ca-sync`.
+    pub sync: Arc<PrivateKey>,
+    /// Signs ledger heads.
+    pub ledger: Arc<PrivateKey>,
+    /// Seals small secrets.
+    pub seal: Arc<Seal>,
+}
+
+impl Fixed {
+    /// Decrypts them.
     ///
     /// # Errors
     /// When the passphrase is wrong, or a file is missing, broken, or not encrypted.
     pub fn open(folder: &Folder, passphrase: &Secret) -> Result<Self, KeysError> {
-        // Each file costs a slow key derivation: all at once, so that a start takes one of them on several cores.
-        let opened: Vec<Result<PrivateKey, KeysError>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = NAMES
-                .iter()
-                .map(|name| scope.spawn(move || open_one(folder, name, passphrase)))
-                .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().expect("opening a key does not panic"))
-                .collect()
-        });
-        let mut keys = opened.into_iter();
+        let names = FIXED.map(str::to_owned);
+        let mut keys = at_once(&names, |name| files::open(folder, name, passphrase)).into_iter();
         let mut next = || keys.next().expect("one result for each name");
-        let (user_ca, host_ca, fleet) = (next()?, next()?, next()?);
-        let (sync, ledger, seal) = (next()?, next()?, next()?);
-        let signer = |name: &str, key: PrivateKey| -> Result<Arc<dyn Signer>, KeysError> {
-            let signer = FileSigner::new(key);
-            prove(&signer).map_err(|source| KeysError::Signer {
-                name: name.to_owned(),
-                source,
-            })?;
-            Ok(Arc::new(signer))
-        };
         Ok(Self {
-            user_ca: signer("user_ca", user_ca)?,
-            host_ca: signer("host_ca", host_ca)?,
-            fleet: Arc::new(fleet),
-            sync: Arc::new(sync),
-            ledger: Arc::new(ledger),
-            seal: Arc::new(Seal::new(&seal)),
+            sync: Arc::new(next()?),
+            ledger: Arc::new(next()?),
+            seal: Arc::new(Seal::new(&next()?)),
+        })
+    }
+}
+
+/// Keys that are decrypted, so that this need not be done again.
+#[derive(Clone)]
+pub struct Opened {
+    fixed: Fixed,
+    signers: BTreeMap<String, Arc<dyn Signer>>,
+}
+
+impl From<Fixed> for Opened {
+    fn from(fixed: Fixed) -> Self {
+        Self {
+            fixed,
+            signers: BTreeMap::new(),
+        }
+    }
+}
+
+/// What `init` made.
+pub struct Created {
+    /// Seals small secrets.
+    pub seal: Arc<Seal>,
+    /// The first key of each purpose.
+    pub first: Vec<(Purpose, PublicKey)>,
+}
+
+/// Makes every key and writes it encrypted, with its public half beside it.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn create(folder: &Folder, passphrase: &Secret) -> Result<Created, KeysError> {
+    let mut names = FIXED.map(str::to_owned).to_vec();
+    names.extend(Purpose::ALL.map(|purpose| purpose.name().to_owned()));
+    // Writing is done one after another: files of a folder share the name of the temporary one.
+    let mut made = BTreeMap::new();
+    for name in names {
+        made.insert(name.clone(), files::make(folder, &name, passphrase)?);
+    }
+    Ok(Created {
+        seal: Arc::new(Seal::new(&made["seal"])),
+        first: Purpose::ALL
+            .map(|purpose| (purpose, made[purpose.name()].public_key().clone()))
+            .to_vec(),
+    })
+}
+
+/// Where the keys are: the files, the passphrase that opens them, and what is open.
+///
+/// The passphrase stays in memory (wiped when this is dropped): a key that is made while the server runs is encrypted like
+/// the others, and a change that goes on by itself has nobody to ask. Whoever can read this memory has the open keys anyway.
+pub struct KeyRoom {
+    folder: Folder,
+    passphrase: Secret,
+    opened: Mutex<Opened>,
+    now: RwLock<Arc<Keys>>,
+}
+
+impl KeyRoom {
+    /// Decrypts every key that is in use and proves that each signs for its own public half.
+    ///
+    /// # Errors
+    /// When the passphrase is wrong, or a file is missing, broken, not encrypted, or another key's.
+    pub fn open(
+        folder: &Folder,
+        passphrase: &Secret,
+        db: &Db,
+        now_unix: i64,
+    ) -> Result<Self, KeysError> {
+        let opened = Fixed::open(folder, passphrase)?.into();
+        Self::with(folder, passphrase, db, now_unix, opened)
+    }
+
+    /// The same, with keys that are open already.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn with(
+        folder: &Folder,
+        passphrase: &Secret,
+        db: &Db,
+        now_unix: i64,
+        mut opened: Opened,
+    ) -> Result<Self, KeysError> {
+        let mut records = record::all(&db.snapshot()?)?;
+        let adopted = records.is_empty();
+        if adopted {
+            // A store from before keys had lives: the only ones that there are sign.
+            for purpose in Purpose::ALL {
+                let key = files::public(folder, purpose.name())?;
+                records.push(KeyRecord::first(purpose, &key, now_unix));
+            }
+        }
+        open_missing(folder, passphrase, &records, &mut opened)?;
+        if adopted {
+            adopt(db, &records, now_unix)?;
+        }
+        let view = db.snapshot()?;
+        let now = build(&opened, &view)?;
+        Ok(Self {
+            folder: folder.clone(),
+            passphrase: passphrase.clone(),
+            opened: Mutex::new(opened),
+            now: RwLock::new(Arc::new(now)),
         })
     }
 
-    /// Names this CA in proofs of possession: the fingerprint of its user CA key.
+    /// How the keys stand.
     #[must_use]
-    pub fn ca_id(&self) -> String {
-        self.user_ca
-            .public_key()
-            .fingerprint(HashAlg::Sha256)
-            .to_string()
+    pub fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The user CA's public key, OpenSSH text.
+    /// How the keys stood when `source` was taken: what is decided from `source` is signed by the key of then, or not at all.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or no key signs.
+    pub fn at<R: Read>(&self, source: &R) -> Result<Arc<Keys>, KeysError> {
+        let now = self.keys();
+        if source.revision(TableGroup::Keys)? == now.revision {
+            return Ok(now);
+        }
+        let opened = self.opened().clone();
+        Ok(Arc::new(build(&opened, source)?))
+    }
+
+    /// Takes over what the store says now; called after every change of a key's life.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or no key signs. The keys stay as they were then.
+    pub fn refresh(&self, db: &Db) -> Result<Arc<Keys>, KeysError> {
+        // The store is read inside the lock: the newest state wins, whoever asks last.
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        let keys = Arc::new(build(&self.opened(), &db.snapshot()?)?);
+        *now = Arc::clone(&keys);
+        Ok(keys)
+    }
+
+    /// Everything that is open.
     #[must_use]
-    pub fn user_ca_text(&self) -> String {
-        public_text(self.user_ca.as_ref(), "ssh-ca user CA")
+    pub fn share(&self) -> Opened {
+        self.opened().clone()
     }
 
-    /// The host CA's public key, OpenSSH text.
-    #[must_use]
-    pub fn host_ca_text(&self) -> String {
-        public_text(self.host_ca.as_ref(), "ssh-ca host CA")
+    fn opened(&self) -> std::sync::MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the key of this generation and writes it, encrypted. It is on the disk when this returns, and counts as
+    /// nothing until the store names it: after a crash in between, the same generation is made anew.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn make(&self, purpose: Purpose, number: u32) -> Result<PublicKey, KeysError> {
+        let name = record::name(purpose, number);
+        let key = files::make(&self.folder, &name, &self.passphrase)?;
+        let public = key.public_key().clone();
+        let signer = files::signer_of(&name, key)?;
+        self.opened()
+            .signers
+            .insert(record::fingerprint(&public), signer);
+        Ok(public)
     }
 }
 
-fn public_text(signer: &dyn Signer, comment: &str) -> String {
-    PublicKey::new(signer.public_key().clone(), comment)
-        .to_openssh()
-        .expect("a key that signs has a text form")
-}
-
-fn open_one(folder: &Folder, name: &str, passphrase: &Secret) -> Result<PrivateKey, KeysError> {
-    let text = Zeroizing::new(folder.read(&format!("keys/{name}"))?);
-    let locked = PrivateKey::from_openssh(&text).map_err(broken(name))?;
-    if !locked.is_encrypted() {
-        return Err(KeysError::NotEncrypted(
-            folder.key(name).display().to_string(),
-        ));
-    }
-    locked
-        .decrypt(passphrase.expose())
-        .map_err(|_| KeysError::WrongPassphrase(folder.key(name).display().to_string()))
-}
-
-fn broken(name: &str) -> impl FnOnce(ssh_key::Error) -> KeysError {
-    let name = name.to_owned();
-    move |source| KeysError::Broken { name, source }
-}
-
-/// Seals small secrets at rest with ChaCha20-Poly1305 (RFC 8439) under a random 96-bit nonce; the purpose is
-/// authenticated, so that one sealed value cannot stand in for another.
-pub struct Seal {
-    cipher: ChaCha20Poly1305,
-}
-
-impl Seal {
-    fn new(key: &PrivateKey) -> Self {
-        let KeypairData::Ed25519(pair) = key.key_data() else {
-            unreachable!("`create` makes Ed25519 keys only, and decryption authenticates the file")
-        };
-        Self {
-            cipher: ChaCha20Poly1305::new((&pair.private.to_bytes()).into()),
+/// Opens what is in use and not open yet.
+fn open_missing(
+    folder: &Folder,
+    passphrase: &Secret,
+    records: &[KeyRecord],
+    opened: &mut Opened,
+) -> Result<(), KeysError> {
+    let mut missing = Vec::new();
+    for record in records {
+        let name = record.name();
+        let key =
+            PublicKey::from_openssh(&record.public_key).map_err(|source| KeysError::Broken {
+                name: name.clone(),
+                source,
+            })?;
+        let in_use = !matches!(record.life, Life::Retired | Life::Compromised);
+        if in_use && !opened.signers.contains_key(&record::fingerprint(&key)) {
+            missing.push((name, key, record.life));
         }
     }
-
-    /// Seals `plain` for `purpose`: base64 of nonce and ciphertext.
-    #[must_use]
-    pub fn seal(&self, purpose: &str, plain: &[u8]) -> String {
-        let mut nonce = [0u8; 12];
-        OsRng.fill_bytes(&mut nonce);
-        let payload = chacha20poly1305::aead::Payload {
-            msg: plain,
-            aad: purpose.as_bytes(),
-        };
-        let sealed = self
-            .cipher
-            .encrypt((&nonce).into(), payload)
-            .expect("a small secret is below the cipher's limit");
-        STANDARD.encode([nonce.as_slice(), &sealed].concat())
+    let signers = at_once(&missing, |(name, ..)| {
+        files::signer(folder, name, passphrase)
+    });
+    for ((name, key, life), signer) in missing.into_iter().zip(signers) {
+        let checked = signer.and_then(|signer| {
+            if signer.public_key() == key.key_data() {
+                Ok(signer)
+            } else {
+                Err(KeysError::OtherKey { name: name.clone() })
+            }
+        });
+        match (checked, life) {
+            (Ok(signer), _) => {
+                opened.signers.insert(record::fingerprint(&key), signer);
+            }
+            // Only what signs must be there: a next or an old key that is gone keeps nobody from logging in.
+            (Err(error), Life::Next | Life::Retiring) => {
+                tracing::error!(%error, key = name, life = life.word(), "this key cannot be opened");
+            }
+            (Err(error), _) => return Err(error),
+        }
     }
+    Ok(())
+}
 
-    /// Opens what [`Seal::seal`] made for the same purpose; `None` if it was not.
-    #[must_use]
-    pub fn open(&self, purpose: &str, sealed: &str) -> Option<Zeroizing<Vec<u8>>> {
-        let bytes = STANDARD.decode(sealed).ok()?;
-        let (nonce, sealed) = bytes.split_at_checked(12)?;
-        let payload = chacha20poly1305::aead::Payload {
-            msg: sealed,
-            aad: purpose.as_bytes(),
-        };
-        self.cipher
-            .decrypt(nonce.into(), payload)
-            .ok()
-            .map(Zeroizing::new)
+/// Each costs a slow key derivation: all at once, so that a start takes one of them on several cores.
+fn at_once<T: Sync, U: Send>(items: &[T], work: impl Fn(&T) -> U + Sync) -> Vec<U> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = items
+            .iter()
+            .map(|item| scope.spawn(move || work(item)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("opening a key does not panic"))
+            .collect()
+    })
+}
+
+/// Writes down the keys of a store that did not know them.
+fn adopt(db: &Db, records: &[KeyRecord], now_unix: i64) -> Result<(), KeysError> {
+    let records = records.to_vec();
+    db.write(move |txn| {
+        for one in &records {
+            record::put(txn, one);
+            txn.record(
+                now_unix * 1000,
+                &Actor::Server,
+                &Event::CaKeyChanged {
+                    key: one.name(),
+                    fingerprint: fingerprint_of(one),
+                    change: "its life is kept in the store from now on".to_owned(),
+                },
+            );
+        }
+        Ok::<_, ReadError>(())
+    })
+    .map_err(|error| match error {
+        WriteError::Refused(error) => error.into(),
+        WriteError::Store(error) => KeysError::Store(error),
+    })
+}
+
+fn fingerprint_of(record: &KeyRecord) -> String {
+    PublicKey::from_openssh(&record.public_key).map_or_else(
+        |_| record.public_key.clone(),
+        |key| record::fingerprint(&key),
+    )
+}
+
+/// The keys as `source` has them.
+fn build<R: Read>(opened: &Opened, source: &R) -> Result<Keys, KeysError> {
+    let records = record::all(source)?;
+    let mut rings = BTreeMap::new();
+    let mut ca_id = None;
+    for record in records {
+        let (purpose, name) = (record.purpose, record.name());
+        let held = Held::new(record)
+            .map_err(|source| KeysError::Broken { name, source })?
+            .opened_by(&opened.signers);
+        if purpose == Purpose::UserCa && ca_id.is_none() {
+            ca_id = Some(held.fingerprint().to_owned());
+        }
+        rings.entry(purpose).or_insert_with(Vec::new).push(held);
     }
+    let mut ring = |purpose| {
+        rings
+            .remove(&purpose)
+            .and_then(Ring::of)
+            .ok_or(KeysError::NoneSigns(purpose))
+    };
+    let (user_ca, host_ca) = (ring(Purpose::UserCa)?, ring(Purpose::HostCa)?);
+    let fleet = ring(Purpose::Fleet)?;
+    let fixed = opened.fixed.clone();
+    let own = [&user_ca, &host_ca, &fleet]
+        .into_iter()
+        .flat_map(Ring::key_data)
+        .chain([&fixed.sync, &fixed.ledger].map(|key| key.public_key().key_data()))
+        .cloned()
+        .collect();
+    Ok(Keys {
+        user_ca,
+        host_ca,
+        fleet,
+        sync: fixed.sync,
+        ledger: fixed.ledger,
+        seal: fixed.seal,
+        ca_id: ca_id.ok_or(KeysError::NoneSigns(Purpose::UserCa))?,
+        revision: source.revision(TableGroup::Keys)?,
+        own,
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder() -> (tempfile::TempDir, Folder) {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::create(&dir.path().join("ca")).unwrap();
-        (dir, folder)
-    }
-
-    #[test]
-    fn k2_keys_are_encrypted_at_rest_and_a_wrong_passphrase_opens_none() {
-        let (_dir, folder) = folder();
-        let right = Secret::new("correct horse battery".into());
-        let keys = Keys::create(&folder, &right).unwrap();
-        for name in NAMES {
-            let text = String::from_utf8(folder.read(&format!("keys/{name}")).unwrap()).unwrap();
-            assert!(
-                PrivateKey::from_openssh(&text).unwrap().is_encrypted(),
-                "{name}"
-            );
-        }
-        assert!(matches!(
-            Keys::open(&folder, &Secret::new("wrong".into())),
-            Err(KeysError::WrongPassphrase(_))
-        ));
-        assert_eq!(Keys::open(&folder, &right).unwrap().ca_id(), keys.ca_id());
-    }
-
-    #[test]
-    fn k2_a_key_without_encryption_is_refused() {
-        let (_dir, folder) = folder();
-        let passphrase = Secret::new("correct horse battery".into());
-        Keys::create(&folder, &passphrase).unwrap();
-        let plain = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).unwrap();
-        folder
-            .write(
-                "keys/fleet",
-                plain.to_openssh(LineEnding::LF).unwrap().as_bytes(),
-            )
-            .unwrap();
-        assert!(matches!(
-            Keys::open(&folder, &passphrase),
-            Err(KeysError::NotEncrypted(_))
-        ));
-    }
-
-    #[test]
-    fn k6_every_purpose_has_a_key_of_its_own() {
-        let (_dir, folder) = folder();
-        Keys::create(&folder, &Secret::new("correct horse battery".into())).unwrap();
-        let publics: std::collections::BTreeSet<_> = NAMES
-            .iter()
-            .map(|name| {
-                let text =
-                    String::from_utf8(folder.read(&format!("keys/{name}.pub")).unwrap()).unwrap();
-                text.split(' ').nth(1).unwrap().to_owned()
-            })
-            .collect();
-        assert_eq!(publics.len(), NAMES.len());
-    }
-
-    #[test]
-    fn a_sealed_secret_opens_for_its_purpose_only() {
-        let (_dir, folder) = folder();
-        let keys = Keys::create(&folder, &Secret::new("correct horse battery".into())).unwrap();
-        let sealed = keys.seal.seal("totp alice@corp.example", b"secret");
-        assert_eq!(
-            keys.seal
-                .open("totp alice@corp.example", &sealed)
-                .unwrap()
-                .as_slice(),
-            b"secret"
-        );
-        assert!(keys.seal.open("totp bob@corp.example", &sealed).is_none());
-        assert!(
-            keys.seal
-                .open("totp alice@corp.example", &sealed[4..])
-                .is_none()
-        );
-        assert!(keys.seal.open("totp alice@corp.example", "").is_none());
-    }
-}
+mod tests;

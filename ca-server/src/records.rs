@@ -177,6 +177,9 @@ pub struct KrlRecord {
     pub built_unix: i64,
     /// The number after the last revocation that it contains.
     pub covers: u64,
+    /// The CA keys that it covers (R4): `SHA256:…` where one has a section, with ` revoked` behind where it is revoked itself.
+    #[serde(default)]
+    pub ca_keys: Vec<String>,
     /// The file, base64.
     pub krl: String,
     /// SHA-256 of the file, hex.
@@ -187,7 +190,8 @@ pub struct KrlRecord {
     pub signature: String,
 }
 
-/// A certificate that lets a KRL be checked (table `krl`, keys `canary-good`, `canary-revoked`).
+/// A certificate that lets a KRL be checked (table `krl`, keys `canary-good`, `canary-revoked` for the first user CA key,
+/// `canary-good/2` and so on for those after it).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanaryRecord {
     /// OpenSSH text; it ended before it was made, and its private key is gone.
@@ -243,6 +247,9 @@ pub struct FleetRecord {
     pub issued_unix: i64,
     /// Every account that the CA ever made there: those no longer wanted are expired, not forgotten.
     pub made: BTreeSet<AccountName>,
+    /// The user CA keys (`SHA256:…`) that this generation tells it to trust.
+    #[serde(default)]
+    pub trusts: Vec<String>,
 }
 
 /// What was last heard of a machine (table `seen`, by name).
@@ -255,6 +262,15 @@ pub struct SeenRecord {
     /// The number after the last revocation that this KRL contains.
     #[serde(default)]
     pub krl_covers: u64,
+    /// The CA keys that this KRL covers, as [`KrlRecord::ca_keys`] says it.
+    #[serde(default)]
+    pub krl_ca_keys: Vec<String>,
+    /// The user CA keys that it trusts, by the generation that it applied; empty where that is not known.
+    #[serde(default)]
+    pub trusts: Vec<String>,
+    /// The host CA key by which its host certificate is signed, by the same; empty where that is not known.
+    #[serde(default)]
+    pub host_ca: String,
     /// When it last answered.
     pub last_seen_unix: Option<i64>,
     /// What went wrong the last time; empty if nothing did.
@@ -393,9 +409,11 @@ pub const LIMITS: &[u8] = b"limits";
 pub const CA: &[u8] = b"ca";
 /// The key of [`KrlRecord`].
 pub const KRL_CURRENT: &[u8] = b"current";
-/// The key of the canary that must not be revoked.
+/// How the keys of all [`CanaryRecord`]s begin.
+pub const CANARY: &[u8] = b"canary-";
+/// The key of the canary by the first user CA key that must not be revoked.
 pub const CANARY_GOOD: &[u8] = b"canary-good";
-/// The key of the canary that must be.
+/// The key of the canary by the first user CA key that must be.
 pub const CANARY_REVOKED: &[u8] = b"canary-revoked";
 
 /// A key of table `accounts`.

@@ -28,7 +28,7 @@ use crate::{
     folder::{Folder, FolderError, Others, check_outside},
     http::{self, accept::TlsInForce},
     issue::Rehearsal,
-    keys::{Keys, KeysError},
+    keys::{Fixed, KeyRoom, KeysError},
     ledger::{Actor, Event},
     records::{PolicyCache, RevokedKeys},
     revoke::krl,
@@ -122,7 +122,12 @@ pub struct Opened {
 /// See [`ServeError`]; nothing is changed then.
 pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Opened, ServeError> {
     let clock = Clock::default();
-    let keys = Keys::open(folder, passphrase)?;
+    // Before the store is opened: a wrong passphrase changes nothing at all.
+    let fixed = Fixed::open(folder, passphrase)?;
+    let db = Db::open(Arc::new(RedbBackend::open(&folder.store())?))?;
+    let now = clock.now().unix_timestamp();
+    let key_room = KeyRoom::with(folder, passphrase, &db, now, fixed.into())?;
+    let keys = key_room.keys();
     let (tls, first, tls_fingerprint) = match &config.tls {
         Some(own) => {
             check_outside(&own.key, Others::GroupReads)?;
@@ -145,11 +150,10 @@ pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Open
             })
         })
         .transpose()?;
-    let db = Db::open(Arc::new(RedbBackend::open(&folder.store())?))?;
     let ca = Ca {
         db,
         decoy: Decoy::new(&keys),
-        keys,
+        key_room,
         hasher: Hasher::new(config.argon2)?,
         breached,
         config,
@@ -210,7 +214,7 @@ async fn serve(
     let ca = Arc::new(opened.ca);
     let listener = TcpListener::from_std(listener).map_err(system("listen"))?;
     let agent = Arc::new(
-        SyncAgent::start(Arc::clone(&ca.keys.sync)).map_err(system("start the sync agent"))?,
+        SyncAgent::start(Arc::clone(&ca.keys().sync)).map_err(system("start the sync agent"))?,
     );
     let socket_path = folder.socket();
     let socket = admin_socket(&socket_path)?;

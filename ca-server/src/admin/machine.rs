@@ -128,6 +128,7 @@ pub async fn prepare(
         .await?
     };
     let accounts = policies::accounts_on(&compiled.index, &name, ca.clock.now());
+    let keys = ca.keys();
     Ok(AdminReply::MachinePrepared(MachinePrepared {
         generation: record.generation,
         bundle: record.bundle,
@@ -135,8 +136,8 @@ pub async fn prepare(
         krl: krl.parcel,
         krl_signature: krl.signature,
         krl_version: krl.version,
-        fleet_keys: vec![text(ca.keys.fleet.public_key())],
-        host_cas: vec![ca.keys.host_ca_text()],
+        fleet_keys: keys.fleet.trusted_texts(),
+        host_cas: keys.host_ca.trusted_texts(),
         who: look::users(&compiled, &name, ca.clock.now()),
         sample_account: accounts
             .iter()
@@ -292,6 +293,7 @@ fn fresh_record(
         bundle_signature: String::new(),
         issued_unix: 0,
         made: BTreeSet::new(),
+        trusts: Vec::new(),
     });
     FleetRecord {
         address: request.address.clone(),
@@ -347,9 +349,11 @@ fn refresh(
     let changed = {
         let txn = &*editing.txn;
         let account = |name: &AccountName| wanted::account_name(txn, name).ok().flatten();
+        let keys = ca.key_room.at(txn).map_err(unavailable)?;
         let sources = Sources {
             compiled,
             account: &account,
+            keys: &keys,
             now: editing.now,
         };
         wanted::refresh(ca, machine, record, &sources).map_err(unavailable)?
@@ -380,9 +384,11 @@ fn dry_run(
     place(&mut policy, wanted)?;
     let compiled = compile(&policy);
     let account = |name: &AccountName| wanted::account_name(&view, name).ok().flatten();
+    let keys = ca.key_room.at(&view).map_err(unavailable)?;
     let sources = Sources {
         compiled: &compiled,
         account: &account,
+        keys: &keys,
         now: ca.clock.now(),
     };
     wanted::refresh(ca, &wanted.name, &mut record, &sources).map_err(unavailable)?;

@@ -20,11 +20,11 @@ use crate::{
     },
     ledger::{Actor, CertificateKind, Event, RevokedWhat},
     records::{
-        CANARY_GOOD, CANARY_REVOKED, CanaryRecord, CertificateRecord, LIMITS, Revoked, fleet,
-        live_certificates, open_sessions,
+        CANARY, CanaryRecord, CertificateRecord, LIMITS, Revoked, fleet, live_certificates,
+        open_sessions,
     },
     revoke::{self, Because, GRACE_SECS, krl},
-    store::{Read, Table},
+    store::{KeyRange, Read, Table},
 };
 
 /// What a decision to revoke came to, before it is delivered.
@@ -193,15 +193,10 @@ impl Admin {
                 "only SHA256: fingerprints can be revoked",
             ));
         }
-        let own = [
-            self.ca.keys.user_ca.public_key(),
-            self.ca.keys.host_ca.public_key(),
-            self.ca.keys.fleet.public_key().key_data(),
-            self.ca.keys.sync.public_key().key_data(),
-            self.ca.keys.ledger.public_key().key_data(),
-        ];
-        if own
-            .iter()
+        if self
+            .ca
+            .keys()
+            .own()
             .any(|key| key.fingerprint(ssh_key::HashAlg::Sha256) == parsed)
         {
             return Err(ApiError::new(
@@ -230,12 +225,11 @@ impl Admin {
     /// Is it the key of a certificate that every KRL is checked with?
     fn is_canary(&self, fingerprint: &str) -> Result<bool, ApiError> {
         let held = self.ca.db.read(|view| {
-            let good: Option<CanaryRecord> = view.get_json(Table::Krl, CANARY_GOOD)?;
-            let revoked: Option<CanaryRecord> = view.get_json(Table::Krl, CANARY_REVOKED)?;
-            Ok([good, revoked])
+            let of_each_key = KeyRange::prefix(CANARY.to_vec());
+            view.scan_json::<CanaryRecord>(Table::Krl, &of_each_key, usize::MAX)
         });
         let held = held.map_err(|error: crate::store::ReadError| store_error(&error.into()))?;
-        Ok(held.into_iter().flatten().any(|canary| {
+        Ok(held.into_iter().any(|(_, canary)| {
             ssh_key::Certificate::from_openssh(&canary.certificate).is_ok_and(|certificate| {
                 let key = certificate.public_key();
                 key.fingerprint(ssh_key::HashAlg::Sha256).to_string() == fingerprint

@@ -31,6 +31,7 @@ use crate::{
     },
     ledger::{Actor, Event},
     records::FleetRecord,
+    signer::SigningKey,
     store::{ReadError, WriteError},
 };
 
@@ -300,7 +301,7 @@ async fn end_on(
                 .collect(),
         };
         write_down(ca, actor, ids, number).await?;
-        let signed = order.sign(ca.keys.fleet.as_ref())?;
+        let signed = order.sign(&SigningKey(ca.keys().fleet.current().as_ref()))?;
         let report = exchange(&target, &Request::Order(signed), &limits(ca)).await?;
         let Some((code, detail)) = report.refusal() else {
             return Ok(report);

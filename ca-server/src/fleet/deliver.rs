@@ -14,7 +14,7 @@ use ca_machine::{
     spec::SYNC_ACCOUNT,
 };
 use policies::MachineName;
-use ssh_key::PublicKey;
+use ssh_key::{Certificate, HashAlg, PublicKey};
 
 use judged::{Cause, Failure, KrlThere, Reached, proven};
 
@@ -41,7 +41,7 @@ pub fn target(ca: &Ca, agent: &SyncAgent, record: &FleetRecord) -> Result<Target
         user: SYNC_ACCOUNT.to_owned(),
         login: Login::Agent {
             socket: Some(agent.socket().to_owned()),
-            key: Some(Box::new(ca.keys.sync.public_key().clone())),
+            key: Some(Box::new(ca.keys().sync.public_key().clone())),
         },
         jump: None,
         host_key: HostKey::Pinned(Box::new(PublicKey::from_openssh(&record.host_key)?)),
@@ -96,7 +96,8 @@ pub async fn deliver(
         Ok(done) => {
             seen.krl_version = krl.version;
             seen.krl_covers = krl.covers;
-            seen.generation = done.generation;
+            seen.krl_ca_keys.clone_from(&krl.ca_keys);
+            applied(&mut seen, done.generation, &wanted.record);
             seen.last_seen_unix = Some(ca.clock.now().unix_timestamp());
             seen.trouble = String::new();
             Ok(done)
@@ -106,10 +107,11 @@ pub async fn deliver(
             if let Some(stands) = failure.stands {
                 // It answered, and did not do all that was asked: a refused bundle takes nothing from a KRL that is there (R10).
                 seen.last_seen_unix = Some(ca.clock.now().unix_timestamp());
-                seen.generation = stands.generation;
+                applied(&mut seen, stands.generation, &wanted.record);
                 if stands.krl == KrlThere::Proven {
                     seen.krl_version = krl.version;
                     seen.krl_covers = krl.covers;
+                    seen.krl_ca_keys.clone_from(&krl.ca_keys);
                 }
             }
             seen.trouble.clone_from(&failure.reason);
@@ -145,6 +147,31 @@ pub async fn deliver(
         seen,
         answered,
     }
+}
+
+/// What follows from the generation that a machine says it has applied: what that one told it to trust, if it is known.
+/// One that is neither the last that was seen there nor the one that is wanted may be a roll-back: then nothing is known.
+fn applied(seen: &mut SeenRecord, generation: u64, record: &FleetRecord) {
+    if generation == record.generation {
+        seen.trusts.clone_from(&record.trusts);
+        seen.host_ca = host_ca(record);
+    } else if generation != seen.generation {
+        seen.trusts.clear();
+        seen.host_ca.clear();
+    }
+    seen.generation = generation;
+}
+
+/// The key that signed the machine's host certificate (`SHA256:…`); empty if it has none.
+#[must_use]
+pub fn host_ca(record: &FleetRecord) -> String {
+    Certificate::from_openssh(&record.host_certificate).map_or_else(
+        |_| String::new(),
+        |certificate| {
+            let key = certificate.signature_key();
+            key.fingerprint(HashAlg::Sha256).to_string()
+        },
+    )
 }
 
 struct Done {

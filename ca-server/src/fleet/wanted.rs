@@ -10,13 +10,15 @@ use ca_machine::{
     spec::{OpenSshVersion, RenderError, SudoCommand},
 };
 use policies::{AccountName, MachineAccount, MachineName, Sudo};
-use ssh_key::{Certificate, PublicKey, public::KeyData};
+use ssh_key::Certificate;
 use time::OffsetDateTime;
 
 use crate::{
     ca::{Ca, sha256_hex, unix_ms},
+    keys::{Keys, record::fingerprint},
     ledger::{Actor, Event},
     records::{Compiled, FleetRecord, NameRecord, fleet, name_key},
+    signer::SigningKey,
     store::{Read, ReadError, StoreError, Table, WriteError},
 };
 
@@ -48,6 +50,9 @@ pub enum WantedError {
         /// What the renderer says.
         why: RenderError,
     },
+    /// The CA's own keys.
+    #[error("the CA's own keys cannot be used: {0}")]
+    Keys(String),
     /// The fleet key.
     #[error("the fleet key does not sign: {0}")]
     Sign(String),
@@ -65,6 +70,8 @@ pub struct Sources<'a> {
     pub compiled: &'a Compiled,
     /// What is known of an account name: the uid of a shared one, and whether it is to be purged.
     pub account: &'a dyn Fn(&AccountName) -> Option<NameRecord>,
+    /// The CA's own keys.
+    pub keys: &'a Keys,
     /// The clock: grants end.
     pub now: OffsetDateTime,
 }
@@ -83,7 +90,6 @@ pub fn spec(
         machine: machine.clone(),
         why,
     };
-    let plain = |key: &KeyData| PublicKey::from(key.clone());
     // Absent only in a dry run for a machine that is new.
     let host_certificate = (!record.host_certificate.is_empty())
         .then(|| Certificate::from_openssh(&record.host_certificate))
@@ -107,9 +113,9 @@ pub fn spec(
     }
     Ok(MachineSpec {
         machine: machine.clone(),
-        user_ca_keys: vec![plain(ca.keys.user_ca.public_key())],
-        fleet_keys: vec![ca.keys.fleet.public_key().clone()],
-        sync_keys: vec![ca.keys.sync.public_key().clone()],
+        user_ca_keys: sources.keys.user_ca.trusted(),
+        fleet_keys: sources.keys.fleet.trusted(),
+        sync_keys: vec![sources.keys.sync.public_key().clone()],
         sync_from,
         admin: record
             .admin_account
@@ -265,9 +271,10 @@ pub fn refresh(
     )
     .map_err(render_error)?;
     let signed = bundle
-        .sign(ca.keys.fleet.as_ref())
+        .sign(&SigningKey(sources.keys.fleet.current().as_ref()))
         .map_err(|error| WantedError::Sign(error.to_string()))?;
     record.generation = generation;
+    record.trusts = spec.user_ca_keys.iter().map(fingerprint).collect();
     record.content_sha256 = content;
     record.issued_unix = now;
     record.bundle = STANDARD.encode(signed.object());
@@ -323,9 +330,14 @@ pub async fn refresh_all(ca: &std::sync::Arc<Ca>) -> Result<Vec<MachineName>, Wa
 fn changed<R: Read>(ca: &Ca, source: &R) -> Result<Vec<(MachineName, FleetRecord)>, WantedError> {
     let compiled = ca.policy.load(source)?;
     let account = |name: &AccountName| account_name(source, name).ok().flatten();
+    let keys = ca
+        .key_room
+        .at(source)
+        .map_err(|error| WantedError::Keys(error.to_string()))?;
     let sources = Sources {
         compiled: &compiled,
         account: &account,
+        keys: &keys,
         now: ca.clock.now(),
     };
     let mut changed = Vec::new();
@@ -369,7 +381,7 @@ pub fn signed(
         namespace,
         bytes,
         signature.to_owned(),
-        &[ca.keys.fleet.public_key().clone()],
+        &ca.keys().fleet.trusted(),
     )
     .map_err(|error| WantedError::Sign(error.to_string()))
 }

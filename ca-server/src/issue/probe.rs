@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use policies::{
     Blueprint, BlueprintError, KeyId, KeyIdError, MachineName, Principal, Principals, Subject,
 };
-use ssh_key::{Algorithm, HashAlg, PrivateKey, PublicKey};
+use ssh_key::{Algorithm, PrivateKey, PublicKey};
 
-use super::{IssueError, Linted, Prepared, RecordError, record, sign_and_conclude};
+use super::{IssueError, Linted, Prepared, RecordError, SignedBy, record, sign_and_conclude};
 use crate::{
     ca::{Ca, random_serial, unix_ms},
+    keys::Held,
     ledger::{Actor, CertificateKind},
     records::{CA, CaRecord},
     store::{Read, ReadError, StoreError, Table, WriteError},
@@ -29,6 +30,12 @@ pub enum OwnError {
     /// The key is not one that may be certified.
     #[error(transparent)]
     Key(#[from] policies::KeyRefusal),
+    /// A canary cannot be signed.
+    #[error("the private half of {key} cannot be used")]
+    NoSigner {
+        /// Which key.
+        key: String,
+    },
     /// Issuing it failed.
     #[error(transparent)]
     Issue(#[from] IssueError),
@@ -48,10 +55,10 @@ const PROBE_SECS: u64 = 120;
 
 /// What a certificate of the CA's own says.
 pub enum Own<'a> {
-    /// Refused by every good KRL.
-    RevokedCanary,
-    /// Passed by every good KRL.
-    GoodCanary,
+    /// Refused by every good KRL, in the section of this key of the user CA.
+    RevokedCanary(&'a Held),
+    /// Passed by every good KRL, unless the key itself is revoked.
+    GoodCanary(&'a Held),
     /// For a proof with `subject` on a machine whose pools include `pool`.
     Probe {
         /// Bootstrap's throw-away key.
@@ -80,18 +87,31 @@ pub enum Own<'a> {
 /// When it may not be made, or issuing fails.
 pub async fn issue_own(ca: &Ca, own: Own<'_>, actor: Actor) -> Result<String, OwnError> {
     let now = u64::try_from(ca.clock.now().unix_timestamp()).unwrap_or(0);
-    let (kind, signer) = match &own {
-        Own::Host { .. } => (CertificateKind::Host, &ca.keys.host_ca),
-        Own::Probe { .. } => (CertificateKind::Probe, &ca.keys.user_ca),
-        Own::RevokedCanary | Own::GoodCanary => (CertificateKind::Canary, &ca.keys.user_ca),
+    let kind = match &own {
+        Own::Host { .. } => CertificateKind::Host,
+        Own::Probe { .. } => CertificateKind::Probe,
+        Own::RevokedCanary(_) | Own::GoodCanary(_) => CertificateKind::Canary,
     };
     let epoch = instance_epoch(ca)?;
-    // A drawn serial that exists is drawn again; three in a row mean that something else is wrong.
+    // A drawn serial that exists is drawn again, and so is everything when a key was replaced meanwhile; three in a row
+    // mean that something else is wrong.
     for _ in 0..3 {
+        let view = ca
+            .db
+            .snapshot()
+            .map_err(|error| IssueError::Store(error.into()))?;
+        let keys = ca.key_room.at(&view).map_err(IssueError::from)?;
+        let by = match &own {
+            Own::RevokedCanary(held) | Own::GoodCanary(held) => SignedBy::held(&keys, held)
+                .ok_or_else(|| OwnError::NoSigner {
+                    key: held.record().name(),
+                })?,
+            Own::Host { .. } | Own::Probe { .. } => SignedBy::current(&keys, kind),
+        };
         let serial = random_serial(epoch).ok_or(IssueError::Epoch)?;
         let blueprint = match &own {
-            Own::RevokedCanary => canary(ca, serial, REVOKED_KEY_ID, now)?,
-            Own::GoodCanary => canary(ca, serial, "canary/good", now)?,
+            Own::RevokedCanary(_) => canary(ca, serial, REVOKED_KEY_ID, now)?,
+            Own::GoodCanary(_) => canary(ca, serial, "canary/good", now)?,
             Own::Probe {
                 subject,
                 pool,
@@ -122,13 +142,12 @@ pub async fn issue_own(ca: &Ca, own: Own<'_>, actor: Actor) -> Result<String, Ow
             kind,
             blueprints: vec![blueprint],
         })?;
-        let ca_key = signer.public_key().fingerprint(HashAlg::Sha256).to_string();
-        match record_alone(ca, linted, ca_key, actor.clone()).await {
+        match record_alone(ca, linted, by, actor.clone()).await {
             Ok(recorded) => {
                 let mut texts = sign_and_conclude(ca, recorded, actor).await?.into_texts();
                 return Ok(texts.pop().expect("one blueprint gives one certificate"));
             }
-            Err(WriteError::Refused(RecordError::SerialTaken)) => {}
+            Err(WriteError::Refused(RecordError::SerialTaken | RecordError::KeysChanged)) => {}
             Err(WriteError::Refused(RecordError::Read(error))) => {
                 return Err(IssueError::from(StoreError::from(error)).into());
             }
@@ -141,12 +160,12 @@ pub async fn issue_own(ca: &Ca, own: Own<'_>, actor: Actor) -> Result<String, Ow
 async fn record_alone(
     ca: &Ca,
     linted: Linted,
-    ca_key: String,
+    by: SignedBy,
     actor: Actor,
 ) -> Result<super::Recorded, WriteError<RecordError>> {
     let at = unix_ms(ca.clock.now());
     ca.db
-        .write_async(move |txn| record(txn, &linted, &ca_key, &actor, at))
+        .write_async(move |txn| record(txn, &linted, &by, &actor, at))
         .await
 }
 
@@ -194,8 +213,5 @@ fn probe_principal(pool: &str) -> Principals {
 }
 
 fn subject_of(ca: &Ca, key: &PublicKey) -> Result<Subject, OwnError> {
-    Ok(policies::acceptable_subject(
-        key,
-        [ca.keys.user_ca.public_key(), ca.keys.host_ca.public_key()],
-    )?)
+    Ok(policies::acceptable_subject(key, ca.keys().own())?)
 }

@@ -1,23 +1,27 @@
 //! The KRL: built from the store, judged by OpenSSH's own parser in both directions, then published (R5).
 
-use std::{fs, os::unix::process::CommandExt, path::Path, process::Command};
+mod canaries;
+mod check;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ca_machine::KrlParcel;
-use ssh_key::Certificate;
-use ssh_krl::{CaScope, Krl, KrlBuilder, PlainKey};
+use ssh_krl::{CaScope, KrlBuilder};
+
+pub use canaries::whole;
+use canaries::{Canaries, canaries};
+use check::check;
+pub use check::openssh_says;
 
 use crate::{
     ca::{Ca, sha256_hex, unix_ms},
     issue::{
         self,
-        probe::{Own, OwnError, REVOKED_KEY_ID, issue_own},
+        probe::{OwnError, REVOKED_KEY_ID},
     },
+    keys::{Keys, KeysError, Life, Purpose},
     ledger::{Actor, Event},
-    records::{
-        CA, CANARY_GOOD, CANARY_REVOKED, CaRecord, CanaryRecord, KRL_CURRENT, KrlRecord,
-        RevocationRecord, Revoked, number,
-    },
+    records::{CA, CaRecord, KRL_CURRENT, KrlRecord, RevocationRecord, Revoked, number},
+    signer::SigningKey,
     store::{KeyRange, Read, ReadError, StoreError, Table},
 };
 
@@ -30,6 +34,9 @@ pub enum KrlError {
     /// A canary cannot be issued.
     #[error("a canary for the KRL cannot be issued: {0}")]
     Canary(#[from] OwnError),
+    /// The CA's own keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// An entry cannot stand in a KRL.
     #[error("the revocation of {what} cannot stand in a KRL: {why}")]
     Entry {
@@ -59,31 +66,41 @@ impl From<ReadError> for KrlError {
 pub async fn current(ca: &Ca) -> Result<KrlRecord, KrlError> {
     let _one_at_a_time = ca.publishing.lock().await;
     let now = ca.clock.now().unix_timestamp();
-    let (old, entries, next) = ca.db.read(|view| {
-        let old: Option<KrlRecord> = view.get_json(Table::Krl, KRL_CURRENT)?;
-        let meta: CaRecord = view
-            .get_json(Table::Meta, CA)?
-            .expect("`init` wrote the CA's record in the first transaction");
-        let mut entries = Vec::new();
-        for (key, record) in
-            view.scan_json::<RevocationRecord>(Table::Revocations, &KeyRange::all(), usize::MAX)?
-        {
-            entries.push((number(Table::Revocations, &key)?, record));
-        }
-        Ok::<_, KrlError>((old, entries, meta.next_revocation))
-    })?;
-    let left = |record: &RevocationRecord| record.until_unix.is_some_and(|until| until <= now);
+    let keys = ca.key_room.at(&ca.db.snapshot()?)?;
+    let canaries = canaries(ca, &keys).await?;
+    let view = ca.db.snapshot()?;
+    let old: Option<KrlRecord> = view.get_json(Table::Krl, KRL_CURRENT)?;
+    let meta: CaRecord = view
+        .get_json(Table::Meta, CA)?
+        .expect("`init` wrote the CA's record in the first transaction");
+    let next = meta.next_revocation;
+    let mut entries = Vec::new();
+    for (key, record) in
+        view.scan_json::<RevocationRecord>(Table::Revocations, &KeyRange::all(), usize::MAX)?
+    {
+        entries.push((number(Table::Revocations, &key)?, record));
+    }
+    drop(view);
+    let left = |record: &RevocationRecord| {
+        record.until_unix.is_some_and(|until| until <= now) || is_of_nobody(&keys, &record.what)
+    };
     if let Some(old) = &old
         && old.covers == next
+        && old.ca_keys == canaries.ca_keys
         && !entries.iter().any(|(_, record)| left(record))
     {
         return Ok(old.clone());
     }
     let (gone, kept): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(_, record)| left(record));
     let kept: Vec<RevocationRecord> = kept.into_iter().map(|(_, record)| record).collect();
-    let canaries = canaries(ca).await?;
     let last_version = old.as_ref().map_or(0, |old| old.version);
-    let record = build(ca, &kept, &canaries, last_version, next, now)?;
+    let stamp = Stamp {
+        // The version follows the clock and never falls: after a restore it is still above what any machine has (R2, S7).
+        version: u64::try_from(now).unwrap_or(0).max(last_version + 1),
+        covers: next,
+        now: u64::try_from(now).unwrap_or(0),
+    };
+    let record = build(&keys, &kept, &canaries, stamp)?;
     let (at, stored) = (unix_ms(ca.clock.now()), record.clone());
     let gone: Vec<u64> = gone.into_iter().map(|(key, _)| key).collect();
     let entries = kept.len() as u64;
@@ -112,89 +129,59 @@ pub async fn current(ca: &Ca) -> Result<KrlRecord, KrlError> {
     Ok(record)
 }
 
-struct Canaries {
-    good: Certificate,
-    revoked: Certificate,
+/// What tells one KRL from another.
+struct Stamp {
+    version: u64,
+    covers: u64,
+    now: u64,
 }
 
-/// The canaries of this CA key, made at the first KRL.
-async fn canaries(ca: &Ca) -> Result<Canaries, KrlError> {
-    Ok(Canaries {
-        good: canary(ca, CANARY_GOOD, Own::GoodCanary).await?,
-        revoked: canary(ca, CANARY_REVOKED, Own::RevokedCanary).await?,
+/// Was it signed by a key that nobody trusts any longer? Then nobody needs to be told.
+fn is_of_nobody(keys: &Keys, what: &Revoked) -> bool {
+    let Revoked::Serial { ca, .. } = what else {
+        return false;
+    };
+    [&keys.user_ca, &keys.host_ca].into_iter().any(|ring| {
+        let held = ring.find(ca);
+        held.is_some_and(|held| held.record().life == Life::Retired)
     })
 }
 
-async fn canary(ca: &Ca, key: &'static [u8], own: Own<'_>) -> Result<Certificate, KrlError> {
-    let parse = |text: &str| {
-        Certificate::from_openssh(text)
-            .map_err(|error| KrlError::Make(format!("a canary cannot be read: {error}")))
-    };
-    let held: Option<CanaryRecord> = ca
-        .db
-        .read(|view| view.get_json::<CanaryRecord>(Table::Krl, key))?;
-    if let Some(held) = held {
-        return parse(&held.certificate);
-    }
-    let certificate = issue_own(ca, own, Actor::Server).await?;
-    let (at, record) = (
-        unix_ms(ca.clock.now()),
-        CanaryRecord {
-            certificate: certificate.clone(),
-        },
-    );
-    ca.db
-        .write_async(move |txn| {
-            txn.put_json(Table::Krl, key, &record);
-            txn.record(
-                at,
-                &Actor::Server,
-                &Event::CaKeyChanged {
-                    key: "user_ca".to_owned(),
-                    fingerprint: sha256_hex(record.certificate.as_bytes()),
-                    change: "a canary was made for its KRL section".to_owned(),
-                },
-            );
-            Ok::<_, ReadError>(())
-        })
-        .await
-        .map_err(|error| KrlError::Make(error.to_string()))?;
-    parse(&certificate)
-}
-
 fn build(
-    ca: &Ca,
+    keys: &Keys,
     entries: &[RevocationRecord],
     canaries: &Canaries,
-    last_version: u64,
-    covers: u64,
-    now: i64,
+    stamp: Stamp,
 ) -> Result<KrlRecord, KrlError> {
-    let now = u64::try_from(now).unwrap_or(0);
-    // The version follows the clock and never falls: after a restore it is still above what any machine has (R2, S7).
-    let version = now.max(last_version + 1);
     let make = |error: &dyn std::fmt::Display| KrlError::Make(error.to_string());
-    let scopes = Scopes::of(ca)?;
-    let scope = &scopes.user;
-    let mut builder = KrlBuilder::new(version, now);
-    builder
-        .revoke_key_id(scope, REVOKED_KEY_ID)
-        .map_err(|error| make(&error))?;
+    let scopes = Scopes::of(keys)?;
+    let mut builder = KrlBuilder::new(stamp.version, stamp.now);
+    // Each section has an entry from the first day: what is revoked later is never the first.
+    for scope in scopes.users() {
+        builder
+            .revoke_key_id(scope, REVOKED_KEY_ID)
+            .map_err(|error| make(&error))?;
+    }
     for entry in entries {
         let wrong = |why: String| KrlError::Entry {
             what: entry.what.describe(),
             why,
         };
         match &entry.what {
+            // Nobody knows by which of them somebody's certificates were signed, also those that the ledger lost.
             Revoked::KeyId(key_id) => {
-                builder
-                    .revoke_key_id(scope, key_id)
-                    .map_err(|error| wrong(error.to_string()))?;
+                for scope in scopes.users() {
+                    builder
+                        .revoke_key_id(scope, key_id)
+                        .map_err(|error| wrong(error.to_string()))?;
+                }
             }
             Revoked::Serial { ca, serial } => {
-                builder
-                    .revoke_serial(scopes.of_key(ca), *serial)
-                    .map_err(|error| wrong(error.to_string()))?;
+                for scope in scopes.of_key(ca) {
+                    builder
+                        .revoke_serial(scope, *serial)
+                        .map_err(|error| wrong(error.to_string()))?;
+                }
             }
             Revoked::Key(fingerprint) => {
                 let hash = fingerprint
@@ -209,19 +196,20 @@ fn build(
     let bytes = builder.build().encode().map_err(|error| make(&error))?;
     check(&bytes, entries, &scopes, canaries)?;
     let parcel = KrlParcel {
-        version,
-        issued_unix: now,
-        revoked_canaries: vec![canaries.revoked.clone()],
-        good_canaries: vec![canaries.good.clone()],
+        version: stamp.version,
+        issued_unix: stamp.now,
+        revoked_canaries: canaries.revoked.clone(),
+        good_canaries: canaries.good.clone(),
         krl: bytes.clone(),
     };
     let signed = parcel
-        .sign(ca.keys.fleet.as_ref())
+        .sign(&SigningKey(keys.fleet.current().as_ref()))
         .map_err(|error| make(&error))?;
     Ok(KrlRecord {
-        version,
-        built_unix: i64::try_from(now).unwrap_or(0),
-        covers,
+        version: stamp.version,
+        built_unix: i64::try_from(stamp.now).unwrap_or(0),
+        covers: stamp.covers,
+        ca_keys: canaries.ca_keys.clone(),
         krl: STANDARD.encode(&bytes),
         krl_sha256: sha256_hex(&bytes),
         parcel: STANDARD.encode(signed.object()),
@@ -230,31 +218,50 @@ fn build(
 }
 
 /// The CA keys under which entries are filed (R4).
-struct Scopes {
-    user: CaScope,
-    host: CaScope,
-    /// `SHA256:…` of the host CA key.
-    host_key: String,
+struct Scopes(Vec<Scope>);
+
+struct Scope {
+    purpose: Purpose,
+    fingerprint: String,
+    scope: CaScope,
 }
 
 impl Scopes {
-    fn of(ca: &Ca) -> Result<Self, KrlError> {
-        let scope =
-            |key| CaScope::key(blob(key)?).map_err(|error| KrlError::Make(error.to_string()));
-        let host = ca.keys.host_ca.public_key();
-        Ok(Self {
-            user: scope(ca.keys.user_ca.public_key())?,
-            host: scope(host)?,
-            host_key: host.fingerprint(ssh_key::HashAlg::Sha256).to_string(),
-        })
+    fn of(keys: &Keys) -> Result<Self, KrlError> {
+        [&keys.user_ca, &keys.host_ca]
+            .into_iter()
+            .flat_map(|ring| ring.covered().map(|held| (ring.purpose(), held)))
+            .map(|(purpose, held)| {
+                let scope = CaScope::key(blob(held.key().key_data())?)
+                    .map_err(|error| KrlError::Make(error.to_string()))?;
+                Ok(Scope {
+                    purpose,
+                    fingerprint: held.fingerprint().to_owned(),
+                    scope,
+                })
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
-    /// The section of the key that signed.
-    fn of_key(&self, fingerprint: &str) -> &CaScope {
-        if fingerprint == self.host_key {
-            &self.host
+    /// The section of each user CA key.
+    fn users(&self) -> impl Iterator<Item = &CaScope> {
+        let users = self.0.iter().filter(|one| one.purpose == Purpose::UserCa);
+        users.map(|one| &one.scope)
+    }
+
+    /// The section of the key that signed; of a key that has none, every section: better twice than not at all.
+    fn of_key(&self, fingerprint: &str) -> Vec<&CaScope> {
+        let found: Vec<_> = self
+            .0
+            .iter()
+            .filter(|one| one.fingerprint == fingerprint)
+            .map(|one| &one.scope)
+            .collect();
+        if found.is_empty() {
+            self.users().collect()
         } else {
-            &self.user
+            found
         }
     }
 }
@@ -263,88 +270,4 @@ fn blob(key: &ssh_key::public::KeyData) -> Result<Vec<u8>, KrlError> {
     ssh_key::PublicKey::from(key.clone())
         .to_bytes()
         .map_err(|error| KrlError::Make(error.to_string()))
-}
-
-/// Judges the bytes twice: our own decoder must find every entry, and OpenSSH's must refuse the revoked canary and let
-/// the good one through. The word decides, not the exit code alone: an unreadable KRL gives a non-zero one too (R5).
-fn check(
-    bytes: &[u8],
-    entries: &[RevocationRecord],
-    scopes: &Scopes,
-    canaries: &Canaries,
-) -> Result<(), KrlError> {
-    let wrong = |what: String| KrlError::Check(what);
-    let krl = Krl::decode(bytes).map_err(|error| wrong(error.to_string()))?;
-    let section = |scope: &CaScope| {
-        krl.certificates()
-            .find(|(held, _)| *held == scope)
-            .map(|(_, section)| section)
-            .ok_or_else(|| wrong("the section of a CA key is missing".to_owned()))
-    };
-    let users = section(&scopes.user)?;
-    for entry in entries {
-        let there = match &entry.what {
-            Revoked::KeyId(key_id) => users.key_ids().any(|held| held == key_id.as_bytes()),
-            Revoked::Serial { ca, serial } => section(scopes.of_key(ca))?
-                .serials()
-                .iter()
-                .any(|run| (run.first()..=run.last()).contains(serial)),
-            Revoked::Key(fingerprint) => krl
-                .keys_sha256()
-                .iter()
-                .any(|hash| ssh_key::Fingerprint::Sha256(*hash).to_string() == *fingerprint),
-        };
-        if !there {
-            return Err(wrong(format!("{} is missing", entry.what.describe())));
-        }
-    }
-    let dir =
-        tempfile::tempdir().map_err(|error| wrong(format!("no temporary folder: {error}")))?;
-    let path = dir.path().join("krl");
-    fs::write(&path, bytes)
-        .map_err(|error| wrong(format!("it cannot be written for the check: {error}")))?;
-    for (name, certificate, revoked) in [
-        ("good-cert.pub", &canaries.good, false),
-        ("revoked-cert.pub", &canaries.revoked, true),
-    ] {
-        let file = dir.path().join(name);
-        let text = certificate
-            .to_openssh()
-            .map_err(|error| wrong(error.to_string()))?;
-        fs::write(&file, text)
-            .map_err(|error| wrong(format!("a canary cannot be written: {error}")))?;
-        let says = openssh_says(&path, &file)
-            .map_err(|error| wrong(format!("ssh-keygen cannot be run: {error}")))?;
-        if says != Some(revoked) {
-            return Err(wrong(format!(
-                "OpenSSH does not judge the canary {name} as it must"
-            )));
-        }
-    }
-    PlainKey::new(&blob(canaries.good.signature_key())?)
-        .map_err(|error| wrong(error.to_string()))?;
-    Ok(())
-}
-
-/// What `ssh-keygen -Q` says of a certificate: revoked, good, or nothing that can be understood.
-///
-/// # Errors
-/// When it cannot be run.
-pub fn openssh_says(krl: &Path, certificate: &Path) -> std::io::Result<Option<bool>> {
-    let output = Command::new("ssh-keygen")
-        .arg("-Q")
-        .arg("-f")
-        .arg(krl)
-        .arg(certificate)
-        .env("LC_ALL", "C")
-        // Ctrl-C at a terminal asks the server to finish what it does: it must not end this check half way.
-        .process_group(0)
-        .output()?;
-    let words = String::from_utf8_lossy(&output.stdout);
-    let revoked = words.trim_end().ends_with(": REVOKED");
-    Ok(match (output.status.code(), revoked) {
-        (Some(1), true) => Some(true),
-        (Some(0), false) => Some(false),
-        _ => None,
-    })
 }

@@ -3,16 +3,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::Arc,
 };
 
 use ca_api::{Directory, Issued, LoginEntry, MachineEntry};
-use policies::{Email, MachineName, Order};
+use policies::{Email, MachineName};
 use time::OffsetDateTime;
 
+use super::plan::Plan;
 use crate::{
     ca::{Ca, sha256_hex},
-    records::{Compiled, FleetRecord, MachineStatus, NameRecord, fleet, name_key},
+    keys::Life,
+    records::{FleetRecord, MachineStatus, NameRecord, fleet, name_key},
     store::{KeyRange, Read, ReadError, Snapshot, Table, TableGroup},
 };
 
@@ -23,18 +24,17 @@ use crate::{
 /// If the store cannot be read.
 pub fn answer(
     ca: &Ca,
-    compiled: &Arc<Compiled>,
+    plan: &Plan,
     email: &Email,
-    orders: &[Order],
     known_tag: Option<&str>,
     now: OffsetDateTime,
 ) -> Result<Issued, ReadError> {
     let view = ca.db.snapshot()?;
-    let tag = tag(&view, compiled, email, orders)?;
+    let tag = tag(&view, plan, email)?;
     let directory = if known_tag == Some(tag.as_str()) {
         None
     } else {
-        Some(directory(ca, &view, compiled, email, orders, now)?)
+        Some(directory(&view, plan, email, now)?)
     };
     Ok(Issued {
         session: None,
@@ -47,20 +47,16 @@ pub fn answer(
     })
 }
 
-/// Names the content without building it: the revisions of all it is made of (of the policy that decided, which `view` may be
-/// newer than), and which certificate opens what.
-fn tag(
-    view: &Snapshot,
-    compiled: &Compiled,
-    email: &Email,
-    orders: &[Order],
-) -> Result<String, ReadError> {
+/// Names the content without building it: the revisions of all it is made of (of the policy and the keys that decided, which
+/// `view` may be newer than), and which certificate opens what.
+fn tag(view: &Snapshot, plan: &Plan, email: &Email) -> Result<String, ReadError> {
     let mut text = format!(
-        "{email}\n{}\n{}\n",
-        compiled.revision.0,
-        view.revision(TableGroup::Fleet)?.0
+        "{email}\n{}\n{}\n{}\n",
+        plan.compiled.revision.0,
+        view.revision(TableGroup::Fleet)?.0,
+        plan.keys.revision().0
     );
-    for order in orders {
+    for order in &plan.orders {
         for principal in order.principals().iter() {
             text.push_str(&principal.to_string());
             text.push(' ');
@@ -71,13 +67,12 @@ fn tag(
 }
 
 fn directory(
-    ca: &Ca,
     view: &Snapshot,
-    compiled: &Compiled,
+    plan: &Plan,
     email: &Email,
-    orders: &[Order],
     now: OffsetDateTime,
 ) -> Result<Directory, ReadError> {
+    let (compiled, orders) = (&plan.compiled, &plan.orders);
     let employee = &compiled.policy.employees[email];
     let mut logins: BTreeMap<MachineName, Vec<LoginEntry>> = BTreeMap::new();
     for cell in policies::reach(&compiled.index, email, now) {
@@ -90,7 +85,14 @@ fn directory(
         }
     }
     let all = fleet(view)?;
-    let revoked_hosts = removed_hosts(view, &all)?;
+    let mut revoked_hosts = removed_hosts(view, &all)?;
+    // ssh refuses every host certificate by a key that is named like this, also where an old line still trusts it.
+    let compromised = plan.keys.host_ca.ended().iter();
+    revoked_hosts.extend(
+        compromised
+            .filter(|held| held.record().life == Life::Compromised)
+            .map(|held| held.record().public_key.clone()),
+    );
     let machines = all
         .into_iter()
         .filter(|(_, record)| record.status == MachineStatus::Managed)
@@ -117,8 +119,8 @@ fn directory(
         name: employee.name.clone(),
         account: employee.account.to_string(),
         machines,
-        user_cas: vec![ca.keys.user_ca_text()],
-        host_cas: vec![ca.keys.host_ca_text()],
+        user_cas: plan.keys.user_ca.trusted_texts(),
+        host_cas: plan.keys.host_ca.trusted_texts(),
         revoked_hosts,
     })
 }

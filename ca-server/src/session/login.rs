@@ -19,8 +19,8 @@ use crate::{
         totp,
     },
     ca::{Ca, random_text, sha256_hex, unix_ms},
-    issue::{self, RecordError, Recorded},
-    ledger::{Actor, Event},
+    issue::{self, RecordError, Recorded, SignedBy},
+    ledger::{Actor, CertificateKind, Event},
     records::{Credentials, DeviceRecord, SessionRecord},
     store::{Read, ReadError, Table, TableGroup, Txn, WriteError},
 };
@@ -47,7 +47,7 @@ pub struct Authenticated {
 pub enum AdmitError {
     /// The TOTP step was used by somebody who was faster, or the employee changed.
     Refused(&'static str),
-    /// Policy changed since the decision.
+    /// Policy, or the CA's keys, changed since the decision.
     Stale,
     /// A serial was drawn twice.
     SerialTaken,
@@ -66,6 +66,7 @@ impl From<RecordError> for AdmitError {
         match error {
             RecordError::Read(error) => Self::Read(error),
             RecordError::SerialTaken => Self::SerialTaken,
+            RecordError::KeysChanged => Self::Stale,
         }
     }
 }
@@ -310,7 +311,7 @@ fn second_factor(
     let secret = credentials
         .totp
         .as_deref()
-        .and_then(|sealed| ca.keys.seal.open(&totp_purpose(&employee.email), sealed));
+        .and_then(|sealed| ca.keys().seal.open(&totp_purpose(&employee.email), sealed));
     let has_one = secret.is_some();
     let secret = secret.unwrap_or_else(|| vec![0; 20].into());
     let step = totp::matching_step(
@@ -382,7 +383,7 @@ pub async fn login(
     ca.nonces.redeem(&request.nonce, now.unix_timestamp())?;
     let key = parse_key(&request.public_key)?;
     let message = proof::login_message(
-        &ca.keys.ca_id(),
+        &ca.keys().ca_id(),
         &request.nonce,
         &request.email,
         &key_blob(&key)?,
@@ -459,8 +460,7 @@ async fn open(
         };
         let actor = employee(&person.email, from);
         let issued = issue::sign_and_conclude(ca, recorded, actor).await?;
-        let mut answer =
-            directory::answer(ca, &plan.compiled, &person.email, &plan.orders, None, now)?;
+        let mut answer = directory::answer(ca, &plan, &person.email, None, now)?;
         answer.certificates = issued.into_texts();
         answer.session = Some(grant);
         answer.needs_security_key = plan.needs_security_key;
@@ -484,7 +484,7 @@ async fn admit(
         grant.id.clone(),
         sha256_hex(grant.device.expose().as_bytes()),
     );
-    let ca_key = ca.keys.ca_id();
+    let by = SignedBy::current(&plan.keys, CertificateKind::User);
     ca.db
         .write_async(move |txn| {
             if txn.revision(TableGroup::Policy)? != revision {
@@ -510,7 +510,7 @@ async fn admit(
                     until_unix_secs: session.ends_unix,
                 },
             );
-            Ok(issue::record(txn, &linted, &ca_key, &actor, at)?)
+            Ok(issue::record(txn, &linted, &by, &actor, at)?)
         })
         .await
 }

@@ -10,6 +10,7 @@ use super::{SessionError, possession::ProvenKey};
 use crate::{
     ca::Ca,
     issue::{self, Linted},
+    keys::Keys,
     records::Compiled,
     store::{Read, ReadError, Revision, TableGroup},
 };
@@ -18,6 +19,8 @@ use crate::{
 pub struct Plan {
     /// The policy.
     pub compiled: Arc<Compiled>,
+    /// The CA's own keys.
+    pub keys: Arc<Keys>,
     /// Its revision: the transaction that records the intent finds the same one, or this plan is void (I3).
     pub revision: Revision,
     /// When the session ends.
@@ -52,6 +55,7 @@ pub fn plan(
 ) -> Result<Planned, SessionError> {
     let view = ca.db.snapshot()?;
     let compiled = ca.policy.load(&view)?;
+    let keys = ca.key_room.at(&view).map_err(issue::IssueError::from)?;
     let revision = view.revision(TableGroup::Policy)?;
     let session_ends = session_ends.unwrap_or_else(|| {
         let secs = i64::try_from(compiled.index.limits().session_secs).unwrap_or(i64::MAX);
@@ -72,6 +76,7 @@ pub fn plan(
     let needs_security_key = left_out(&compiled.index, request, &orders, now);
     Ok(Planned::Orders(Plan {
         compiled,
+        keys,
         revision,
         session_ends,
         orders,
@@ -113,14 +118,7 @@ fn left_out(
 /// # Errors
 /// Why not, for its owner.
 pub fn acceptable(ca: &Ca, key: &PublicKey) -> Result<Subject, SessionError> {
-    let mine = [
-        ca.keys.user_ca.public_key(),
-        ca.keys.host_ca.public_key(),
-        ca.keys.fleet.public_key().key_data(),
-        ca.keys.sync.public_key().key_data(),
-        ca.keys.ledger.public_key().key_data(),
-    ];
-    policies::acceptable_subject(key, mine)
+    policies::acceptable_subject(key, ca.keys().own())
         .map_err(|why| SessionError::Invalid(format!("this key cannot be certified: {why}")))
 }
 

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     auth::flood::Entry,
     ca::{Ca, sha256_hex, unix_ms},
-    issue::{self, RecordError, Recorded},
-    ledger::{Actor, Event},
+    issue::{self, RecordError, Recorded, SignedBy},
+    ledger::{Actor, CertificateKind, Event},
     records::SessionRecord,
     store::{Read, ReadError, Table, TableGroup, Txn, WriteError},
 };
@@ -43,7 +43,7 @@ impl From<RecordError> for RenewError {
     fn from(error: RecordError) -> Self {
         match error {
             RecordError::Read(error) => Self::Read(error),
-            RecordError::SerialTaken => Self::Again,
+            RecordError::SerialTaken | RecordError::KeysChanged => Self::Again,
         }
     }
 }
@@ -69,7 +69,7 @@ pub async fn renew(
     ca.nonces.redeem(&request.nonce, now.unix_timestamp())?;
     let key = PublicKey::from_openssh(&session.public_key).map_err(issue::IssueError::Encode)?;
     let message = proof::renew_message(
-        &ca.keys.ca_id(),
+        &ca.keys().ca_id(),
         &request.nonce,
         &request.session_id,
         &key_blob(&key)?,
@@ -131,8 +131,7 @@ pub async fn renew(
         let actor = employee(&session.email, from);
         let issued = issue::sign_and_conclude(ca, recorded, actor).await?;
         let tag = request.directory_tag.as_deref();
-        let mut answer =
-            directory::answer(ca, &plan.compiled, &session.email, &plan.orders, tag, now)?;
+        let mut answer = directory::answer(ca, &plan, &session.email, tag, now)?;
         answer.certificates = issued.into_texts();
         answer.needs_security_key = plan.needs_security_key;
         return Ok(answer);
@@ -183,7 +182,7 @@ async fn admit(
         plan.linted.clone(),
         plan.revision,
     );
-    let ca_key = ca.keys.ca_id();
+    let by = SignedBy::current(&plan.keys, CertificateKind::User);
     ca.db
         .write_async(move |txn| {
             // The session and the policy as they are now, in the transaction that records the intent (I3, P3).
@@ -201,7 +200,7 @@ async fn admit(
                 return Err(RenewError::Over);
             }
             let actor = employee(&seen.email, from);
-            Ok(issue::record(txn, &linted, &ca_key, &actor, at)?)
+            Ok(issue::record(txn, &linted, &by, &actor, at)?)
         })
         .await
 }

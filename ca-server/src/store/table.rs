@@ -58,8 +58,10 @@ tables! {
     Revocations = "revocations",
     /// Built KRLs.
     Krl = "krl",
-    /// CA keys, generations and bundles.
+    /// Generations and bundles.
     Fleet = "fleet",
+    /// The lives of the CA's own keys, by purpose and number; and what a replacement is to do.
+    Keys = "keys",
     /// Devices that employees logged in from (A9).
     Devices = "devices",
     /// Short sessions of admins.
@@ -93,6 +95,7 @@ impl Table {
             | Self::Limits => Some(TableGroup::Policy),
             Self::Revocations | Self::Krl => Some(TableGroup::Revocation),
             Self::Fleet => Some(TableGroup::Fleet),
+            Self::Keys => Some(TableGroup::Keys),
             Self::Internal
             | Self::Meta
             | Self::Accounts
@@ -130,8 +133,10 @@ pub enum TableGroup {
     Policy,
     /// Revocations and KRLs.
     Revocation,
-    /// CA keys, generations, bundles.
+    /// Generations, bundles.
     Fleet,
+    /// The lives of the CA's own keys.
+    Keys,
 }
 
 impl TableGroup {
@@ -140,6 +145,7 @@ impl TableGroup {
             Self::Policy => b"revision/policy",
             Self::Revocation => b"revision/revocation",
             Self::Fleet => b"revision/fleet",
+            Self::Keys => b"revision/keys",
         }
     }
 }

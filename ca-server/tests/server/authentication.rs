@@ -68,7 +68,7 @@ async fn a1_a_login_needs_every_part_of_it() {
             if field != "nonce" && field != "proof" {
                 let nonce = world.nonce().await;
                 let message = ca_api::proof::login_message(
-                    &world.ca.keys.ca_id(),
+                    &world.ca.keys().ca_id(),
                     &nonce,
                     body["email"].as_str().unwrap_or(&alice.email),
                     &crate::world::blob(&alice.key),
@@ -205,7 +205,7 @@ async fn same_code(world: &World, person: &Person, code: &str, count: usize) -> 
     for _ in 0..count {
         let nonce = world.nonce().await;
         let message = ca_api::proof::login_message(
-            &world.ca.keys.ca_id(),
+            &world.ca.keys().ca_id(),
             &nonce,
             &person.email,
             &crate::world::blob(&person.key),

@@ -165,7 +165,7 @@ async fn i4_the_proof_is_by_the_key_that_is_certified_for_this_ca_person_and_non
     let (world, alice) = alice_on(&["web"]).await;
     use crate::world::{blob, sshsig};
     use ca_api::proof::{LOGIN_NAMESPACE, RENEW_NAMESPACE, login_message};
-    let ca_id = world.ca.keys.ca_id();
+    let ca_id = world.ca.keys().ca_id();
     let stolen = ed25519();
     type Forge = fn(&Person, &PrivateKey, &str, &str) -> String;
     let forged: [(&str, Forge); 6] = [
@@ -440,7 +440,7 @@ fn by_keygen(world: &World, alice: &Person, nonce: &str, arguments: &[&str]) -> 
     keygen(&[arguments, &["-q", "-N", "", "-f", file]].concat());
     let public = std::fs::read_to_string(dir.path().join("key.pub")).unwrap();
     let blob = public.split(' ').nth(1).unwrap();
-    let message = login_message(&world.ca.keys.ca_id(), nonce, &alice.email, blob);
+    let message = login_message(&world.ca.keys().ca_id(), nonce, &alice.email, blob);
     let text = dir.path().join("message");
     std::fs::write(&text, message).unwrap();
     keygen(&[
@@ -527,8 +527,8 @@ async fn i8_certificates_ca_keys_and_dsa_are_refused_at_the_login_door() {
     }
 
     // The CA's own keys, with proofs that verify.
-    let keys = &world.ca.keys;
-    for key in [&keys.fleet, &keys.sync, &keys.ledger] {
+    let keys = world.ca.keys();
+    for key in [&keys.sync, &keys.ledger] {
         let mut thief = alice.clone();
         thief.key = PrivateKey::clone(key);
         let answer = world.try_login(&thief).await;
@@ -539,7 +539,8 @@ async fn i8_certificates_ca_keys_and_dsa_are_refused_at_the_login_door() {
             answer.text()
         );
     }
-    for signer in [&keys.user_ca, &keys.host_ca] {
+    for ring in [&keys.user_ca, &keys.host_ca, &keys.fleet] {
+        let signer = ring.current();
         let mut body = world.login_body(&alice).await;
         let nonce = body["nonce"].as_str().unwrap().to_owned();
         let public = PublicKey::from(signer.public_key().clone());

@@ -368,7 +368,7 @@ async fn k1_s5_no_key_and_no_secret_is_in_the_store_the_log_or_an_answer() {
     let sealed = fs::read_to_string(data.join("tls/ca.key")).unwrap();
     let folder = ca_server::folder::Folder::open(&data).unwrap();
     let passphrase = ca_api::Secret::new(PASSPHRASE.to_owned());
-    let keys = ca_server::keys::Keys::open(&folder, &passphrase).unwrap();
+    let keys = ca_server::keys::Fixed::open(&folder, &passphrase).unwrap();
     let der = keys.seal.open("tls ca key", sealed.trim()).unwrap();
     let at = der
         .windows(2)

@@ -81,7 +81,7 @@ async fn a9_a_login_that_finds_no_room_is_not_counted_as_a_wrong_one() {
     drop(places);
     // At once: a counted failure would close the account for a second.
     let nonce = world.nonce().await;
-    let ca_id = world.ca.keys.ca_id();
+    let ca_id = world.ca.keys().ca_id();
     let message = proof::login_message(&ca_id, &nonce, &alice.email, &blob(&alice.key));
     body["proof"] = sshsig(&alice.key, proof::LOGIN_NAMESPACE, &message).into();
     body["nonce"] = nonce.into();

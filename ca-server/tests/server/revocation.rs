@@ -158,7 +158,8 @@ async fn r4_entries_are_filed_under_the_key_that_signed_also_those_of_hosts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn r4_a_key_id_covers_what_the_ledger_lost_and_no_other_epoch_or_person() {
     let (world, alice) = with_alice().await;
-    let signer = world.ca.keys.user_ca.as_ref();
+    let keys = world.ca.keys();
+    let signer = keys.user_ca.current().as_ref();
     let signed = |serial: u64, key_id: &str| {
         // Signed by the CA key, but without a trace in the store: the ledger lost it.
         let mut builder = ssh_key::certificate::Builder::new(
@@ -211,13 +212,9 @@ async fn r4_a_revoked_key_is_refused_in_every_certificate_and_never_certified_ag
     let session = world.login(&fresh).await;
     assert_eq!(world.revoked(&session.issued.certificates).await, [false]);
     // The CA's own keys cannot be put on the list: that would lock everybody out.
-    let own = [
-        world.ca.keys.user_ca.public_key(),
-        world.ca.keys.host_ca.public_key(),
-        world.ca.keys.sync.public_key().key_data(),
-        world.ca.keys.fleet.public_key().key_data(),
-        world.ca.keys.ledger.public_key().key_data(),
-    ];
+    let keys = world.ca.keys();
+    let own: Vec<_> = keys.own().collect();
+    assert_eq!(own.len(), 5);
     for key in own {
         let target = json!({"key": key.fingerprint(HashAlg::Sha256).to_string()});
         let refused = world
@@ -244,7 +241,7 @@ async fn r5_the_krl_has_no_bitmap_and_holds_both_ways_with_many_entries() {
     for text in &gone {
         // The decision alone; one KRL is built at the end.
         let what = ca_server::records::Revoked::Serial {
-            ca: world.ca.keys.ca_id(),
+            ca: world.ca.keys().ca_id(),
             serial: certificate(text).serial(),
         };
         let because = ca_server::revoke::Because {

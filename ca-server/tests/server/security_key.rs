@@ -193,7 +193,7 @@ async fn login_body(
 ) -> Value {
     let mut body = world.login_body(person).await;
     let nonce = body["nonce"].as_str().unwrap().to_owned();
-    let ca_id = world.ca.keys.ca_id();
+    let ca_id = world.ca.keys().ca_id();
     let message = proof::login_message(&ca_id, &nonce, &person.email, &token.blob());
     body["public_key"] = token.public.to_openssh().unwrap().into();
     body["proof"] = proof(&message).into();
@@ -219,7 +219,7 @@ fn renewal(
     token: &Token,
     said: &Said,
 ) -> Value {
-    let ca_id = world.ca.keys.ca_id();
+    let ca_id = world.ca.keys().ca_id();
     let message = proof::renew_message(&ca_id, nonce, &grant.id, &token.blob());
     json!({
         "session_id": grant.id, "session_secret": grant.secret.expose(), "nonce": nonce,

@@ -25,7 +25,7 @@ use ca_server::{
     http::{self, accept},
     init,
     issue::Rehearsal,
-    keys::Keys,
+    keys::{KeyRecord, KeyRoom, Opened, record},
     ledger::Actor,
     records::{PolicyCache, RevokedKeys},
     revoke::krl,
@@ -45,7 +45,9 @@ use totp_rs::{Builder, Secret as TotpSecret};
 /// What every world starts from.
 pub struct Template {
     store: Vec<u8>,
-    keys: Keys,
+    keys: Opened,
+    passphrase: Secret,
+    lives: Vec<KeyRecord>,
     server: Arc<rustls::ServerConfig>,
     client: Arc<rustls::ClientConfig>,
     #[allow(dead_code, reason = "the benches tell it to their clients")]
@@ -62,15 +64,20 @@ pub fn template() -> &'static Template {
         let now = time::OffsetDateTime::now_utc();
         init::create(&data, names.clone(), &passphrase, now).unwrap();
         let folder = Folder::open(&data).unwrap();
-        let keys = Keys::open(&folder, &passphrase).unwrap();
-        let tls = Tls::open(&folder, &keys.seal).unwrap();
+        let db = Db::open(Arc::new(RedbBackend::open(&folder.store()).unwrap())).unwrap();
+        let room = KeyRoom::open(&folder, &passphrase, &db, now.unix_timestamp()).unwrap();
+        let lives = record::all(&db.snapshot().unwrap()).unwrap();
+        drop(db);
+        let tls = Tls::open(&folder, &room.keys().seal).unwrap();
         let pem = std::fs::read(folder.tls("ca.pem")).unwrap();
         Template {
             store: std::fs::read(folder.store()).unwrap(),
             server: tls.leaf(&names, now).unwrap(),
             client: trusting(&pem),
             tls_ca: pem,
-            keys,
+            keys: room.share(),
+            lives,
+            passphrase,
         }
     })
 }
@@ -180,7 +187,8 @@ impl World {
         };
         let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
         let db = Db::create(Arc::clone(&backend), CaId([7; 16])).unwrap();
-        db.write(|txn| {
+        let lives = template().lives.clone();
+        db.write(move |txn| {
             let record = CaRecord {
                 instance_epoch: 1_800_000_000,
                 next_uid: 60_001,
@@ -189,6 +197,9 @@ impl World {
             };
             txn.put_json(Table::Meta, CA, &record);
             txn.put_json(Table::Limits, LIMITS, &policies::Limits::default());
+            for record in &lives {
+                record::put(txn, record);
+            }
             let version = "a bench".to_owned();
             txn.record(0, &Actor::Server, &Event::ServerStarted { version });
             Ok::<_, ReadError>(())
@@ -212,21 +223,24 @@ impl World {
     ) -> Self {
         let template = template();
         let faults = Arc::new(FaultyBackend::new(backend));
-        let keys = &template.keys;
         let mut config = Config::new(vec!["127.0.0.1".to_owned()]);
         config.argon2 = argon2;
+        let db = Db::open(Arc::clone(&faults) as _).unwrap();
+        // Keys of later generations are made here; the first ones are open already.
+        let home = folder.path().join("ca");
+        let home = Folder::open(&home).unwrap_or_else(|_| {
+            let made = Folder::create(&home).unwrap();
+            made.seal().unwrap();
+            made
+        });
+        let opened = template.keys.clone();
+        let now = clock.now().unix_timestamp();
+        let key_room = KeyRoom::with(&home, &template.passphrase, &db, now, opened).unwrap();
         let ca = Arc::new(Ca {
-            db: Db::open(Arc::clone(&faults) as _).unwrap(),
-            keys: Keys {
-                user_ca: Arc::clone(&keys.user_ca),
-                host_ca: Arc::clone(&keys.host_ca),
-                fleet: Arc::clone(&keys.fleet),
-                sync: Arc::clone(&keys.sync),
-                ledger: Arc::clone(&keys.ledger),
-                seal: Arc::clone(&keys.seal),
-            },
+            db,
+            decoy: ca_server::session::decoy::Decoy::new(&key_room.keys()),
+            key_room,
             hasher: Hasher::new(config.argon2).unwrap(),
-            decoy: ca_server::session::decoy::Decoy::new(keys),
             breached: None,
             config,
             nonces: Nonces::new(),
@@ -239,7 +253,7 @@ impl World {
             fleet_changed: Arc::default(),
             publishing: tokio::sync::Mutex::new(()),
         });
-        let agent = Arc::new(SyncAgent::start(Arc::clone(&ca.keys.sync)).unwrap());
+        let agent = Arc::new(SyncAgent::start(Arc::clone(&ca.keys().sync)).unwrap());
         let admin = Arc::new(Admin::new(Arc::clone(&ca), agent));
         let router = http::router(Arc::clone(&ca), Arc::clone(&admin));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -390,7 +404,7 @@ impl World {
     pub async fn login_body(&self, person: &Person) -> Value {
         let totp = self.fresh_code(person);
         let nonce = self.nonce().await;
-        let ca_id = self.ca.keys.ca_id();
+        let ca_id = self.ca.keys().ca_id();
         let message = proof::login_message(&ca_id, &nonce, &person.email, &blob(&person.key));
         json!({
             "email": person.email,
@@ -426,7 +440,7 @@ impl World {
     }
 
     pub fn renew_with(&self, session: &Session, nonce: &str) -> Value {
-        let ca_id = self.ca.keys.ca_id();
+        let ca_id = self.ca.keys().ca_id();
         let message = proof::renew_message(&ca_id, nonce, &session.id, &blob(&session.key));
         json!({
             "session_id": session.id,

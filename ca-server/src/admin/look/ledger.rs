@@ -80,7 +80,7 @@ pub fn verify(ca: &Ca, head: Option<&str>) -> Reply {
         None => ledger::Head::genesis(&ca.db.ca_id()),
         Some(text) => text
             .parse::<SignedHead>()
-            .and_then(|signed| signed.check(&ca.db.ca_id(), ca.keys.ledger.public_key()))
+            .and_then(|signed| signed.check(&ca.db.ca_id(), ca.keys().ledger.public_key()))
             .map_err(|error| {
                 ApiError::new(
                     ErrorCode::Invalid,
@@ -105,7 +105,7 @@ fn signed_head(ca: &Ca, view: &Snapshot) -> Result<LedgerHead, ApiError> {
         &ca.db.ca_id(),
         &head,
         unix_ms(ca.clock.now()),
-        &ca.keys.ledger,
+        &ca.keys().ledger,
     )
     .map_err(|error| ApiError::new(ErrorCode::Unavailable, error.to_string()))?;
     Ok(LedgerHead {

@@ -158,6 +158,7 @@ mod tests {
             krl_sha256: format!("hash of {version}"),
             built_unix: 0,
             covers: 0,
+            ca_keys: Vec::new(),
             krl: String::new(),
             parcel: String::new(),
             signature: String::new(),
