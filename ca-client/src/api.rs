@@ -179,6 +179,18 @@ impl Client {
         }
     }
 
+    /// The certificate of `pem` as what to pin from now on: if it is not pinned already, and the server that was last spoken to is
+    /// vouched for by it as well.
+    #[must_use]
+    pub fn successor(&self, pem: &str) -> Option<Pinned> {
+        let Endpoint::Https { verifier, .. } = &self.endpoint else {
+            return None;
+        };
+        let successor = Pinned::from_pem(pem).ok()?;
+        let known = verifier.found()?;
+        (successor != known && verifier.also_led_to(&successor)).then_some(successor)
+    }
+
     /// `GET /v1/ca`.
     ///
     /// # Errors

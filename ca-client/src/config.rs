@@ -115,6 +115,18 @@ impl Config {
         self.settings.save(places)
     }
 
+    /// Pins another certificate from now on.
+    ///
+    /// # Errors
+    /// When it cannot be stored; the old one stays.
+    pub fn pin(&mut self, places: &Places, successor: Pinned) -> Result<(), ConfigError> {
+        let path = places.pinned_certificate();
+        atomic::replace(&path, successor.to_pem().as_bytes(), atomic::OWNER_ONLY)
+            .map_err(|source| ConfigError::File { path, source })?;
+        self.pinned = successor;
+        Ok(())
+    }
+
     /// A client for this CA.
     #[must_use]
     pub fn client(&self) -> Client {

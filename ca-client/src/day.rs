@@ -270,6 +270,7 @@ pub async fn login(
     };
     learn_user_cas(config, &reach, &checked);
     config.settings.save(places)?;
+    learn_tls_ca(places, config, client, &issued)?;
     // Yesterday's key opens nothing any more; it would only crowd the agent.
     if let Some(old) =
         old.filter(|old| old.key_place == KeyPlace::Agent && old.public_key != session.public_key)
@@ -328,6 +329,7 @@ pub async fn renew(
     if learn_user_cas(config, &reach, &checked) {
         config.settings.save(places)?;
     }
+    learn_tls_ca(places, config, client, &issued)?;
     Ok(Day {
         session,
         reach,
@@ -388,6 +390,20 @@ fn check_all(
         .iter()
         .map(|text| check(text, &expected))
         .collect::<Result<_, _>>()?)
+}
+
+/// Takes over the server's next TLS CA, so that its rotation needs no new setup.
+fn learn_tls_ca(
+    places: &Places,
+    config: &mut Config,
+    client: &Client,
+    issued: &Issued,
+) -> Result<(), ConfigError> {
+    let successor = issued.tls_ca.as_deref();
+    match successor.and_then(|pem| client.successor(pem)) {
+        Some(successor) => config.pin(places, successor),
+        None => Ok(()),
+    }
 }
 
 /// Takes over the user CA keys that the CA announces (over pinned TLS), so that a rotation needs no new setup; those that it

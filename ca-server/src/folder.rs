@@ -202,6 +202,24 @@ impl Folder {
             .map_err(io_error("sync", parent))
     }
 
+    /// Deletes a file; one that is not there counts as deleted.
+    ///
+    /// # Errors
+    /// When it stays.
+    pub fn remove(&self, name: &str) -> Result<(), FolderError> {
+        let path = self.root.join(name);
+        let parent = path.parent().unwrap_or(&self.root);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("remove", &path)(error));
+            }
+            _ => {}
+        }
+        fs::File::open(parent)
+            .and_then(|dir| dir.sync_all())
+            .map_err(io_error("sync", parent))
+    }
+
     /// Reads a file of the folder.
     ///
     /// # Errors

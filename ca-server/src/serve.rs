@@ -135,7 +135,7 @@ pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Open
             (None, first, fingerprint)
         }
         None => {
-            let tls = Tls::open(folder, &keys.seal)?;
+            let tls = Tls::open(folder, &keys.seal, &tls::Line::default())?;
             let (first, fingerprint) = (tls.leaf(&config.names, clock.now())?, tls.fingerprint());
             (Some(tls), first, fingerprint)
         }

@@ -1,8 +1,14 @@
 //! The server's own TLS: a CA made at `init`, whose fingerprint employees pin, and a leaf made at each start.
+//!
+//! When the CA is replaced, the old one signs the new one's key as well (a cross-certificate). While the old one retires the server sends
+//! `leaf, new CA, new CA signed by the old one, old CA`: whoever pinned either of them finds a path.
 
 use std::{fs, path::Path, sync::Arc};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
@@ -52,43 +58,102 @@ pub enum TlsError {
 
 /// The server's TLS CA.
 pub struct Tls {
+    number: u32,
     ca: CertificateDer<'static>,
     key: KeyPair,
+    /// For those who pinned a CA before this one: each cross-certificate and the CA that signed it, the newest first.
+    bridge: Vec<CertificateDer<'static>>,
+}
+
+/// Which generations of the TLS CA count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The one that signs.
+    pub current: u32,
+    /// Those before it that employees may still have pinned, the newest first.
+    pub retiring: Vec<u32>,
+}
+
+impl Default for Line {
+    /// That of a new CA.
+    fn default() -> Self {
+        Self {
+            current: 1,
+            retiring: Vec::new(),
+        }
+    }
 }
 
 impl Tls {
-    /// Makes the TLS CA: the certificate as PEM, its key sealed.
+    /// Makes the first TLS CA: the certificate as PEM, its key sealed.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn create(folder: &Folder, seal: &Seal, now: OffsetDateTime) -> Result<Self, TlsError> {
+        Self::make(folder, seal, 1, now)
+    }
+
+    /// Makes the TLS CA of this generation, vouched for by nobody. It is on the disk when this returns, and counts as nothing until the
+    /// store names it.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn make(
+        folder: &Folder,
+        seal: &Seal,
+        number: u32,
+        now: OffsetDateTime,
+    ) -> Result<Self, TlsError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = ca_params();
+        let mut params = ca_params(number);
         params.not_before = now - Duration::hours(1);
         params.not_after = now + CA_LIFETIME;
         let certificate = params.self_signed(&key)?;
-        folder.write("tls/ca.pem", certificate.pem().as_bytes())?;
-        folder.write(
-            "tls/ca.key",
-            seal.seal(SEALED_FOR, &key.serialize_der()).as_bytes(),
-        )?;
+        folder.write(&path(number, "pem"), certificate.pem().as_bytes())?;
+        let sealed = seal.seal(SEALED_FOR, &key.serialize_der());
+        folder.write(&path(number, "key"), sealed.as_bytes())?;
         Ok(Self {
+            number,
             ca: certificate.der().clone(),
             key,
+            bridge: Vec::new(),
         })
     }
 
-    /// Opens what [`Tls::create`] made.
+    /// Makes the TLS CA that takes this one's place, and signs its key with this one's.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn make_successor(
+        &self,
+        folder: &Folder,
+        seal: &Seal,
+        number: u32,
+        now: OffsetDateTime,
+    ) -> Result<Self, TlsError> {
+        let mut successor = Self::make(folder, seal, number, now)?;
+        let mut params = ca_params(number);
+        // Below it there may be the cross-certificate of a CA after it.
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_before = now - Duration::hours(1);
+        params.not_after = now + CA_LIFETIME;
+        let own = ca_params(self.number);
+        let cross = params.signed_by(&successor.key, &Issuer::from_params(&own, &self.key))?;
+        folder.write(&path(number, "cross.pem"), cross.pem().as_bytes())?;
+        successor.bridge = [cross.der().clone(), self.ca.clone()]
+            .into_iter()
+            .chain(self.bridge.iter().cloned())
+            .collect();
+        Ok(successor)
+    }
+
+    /// Opens what was made before.
     ///
     /// # Errors
     /// When a file is missing or was not made by this CA.
-    pub fn open(folder: &Folder, seal: &Seal) -> Result<Self, TlsError> {
-        let pem = folder.read("tls/ca.pem")?;
-        let ca = CertificateDer::from_pem_slice(&pem).map_err(|error| TlsError::Own {
-            path: folder.tls("ca.pem").display().to_string(),
-            why: error.to_string(),
-        })?;
-        let sealed = String::from_utf8(folder.read("tls/ca.key")?).map_err(|_| TlsError::Sealed)?;
+    pub fn open(folder: &Folder, seal: &Seal, line: &Line) -> Result<Self, TlsError> {
+        let sealed = String::from_utf8(folder.read(&path(line.current, "key"))?)
+            .map_err(|_| TlsError::Sealed)?;
         let der = seal
             .open(SEALED_FOR, sealed.trim())
             .ok_or(TlsError::Sealed)?;
@@ -96,7 +161,34 @@ impl Tls {
             &PrivatePkcs8KeyDer::from(der.as_slice()),
             &PKCS_ECDSA_P256_SHA256,
         )?;
-        Ok(Self { ca, key })
+        let mut bridge = Vec::new();
+        let mut younger = line.current;
+        for elder in &line.retiring {
+            bridge.push(certificate(folder, &path(younger, "cross.pem"))?);
+            bridge.push(certificate(folder, &path(*elder, "pem"))?);
+            younger = *elder;
+        }
+        Ok(Self {
+            number: line.current,
+            ca: certificate(folder, &path(line.current, "pem"))?,
+            key,
+            bridge,
+        })
+    }
+
+    /// The same without those before it: who has pinned one of them finds no path any more.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self {
+            bridge: Vec::new(),
+            ..self
+        }
+    }
+
+    /// Its certificate as PEM, while it is taking the place of another: what a client that pinned that one is to learn.
+    #[must_use]
+    pub fn announced(&self) -> Option<String> {
+        (!self.bridge.is_empty()).then(|| to_pem(&self.ca))
     }
 
     /// What employees pin: `SHA256:` and the unpadded base64 of the SHA-256 of the CA certificate (DER).
@@ -125,13 +217,51 @@ impl Tls {
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let ca = ca_params();
+        let ca = ca_params(self.number);
         let leaf = params.signed_by(&key, &Issuer::from_params(&ca, &self.key))?;
+        let chain = [leaf.der().clone(), self.ca.clone()]
+            .into_iter()
+            .chain(self.bridge.iter().cloned());
         server_config(
-            vec![leaf.der().clone(), self.ca.clone()],
+            chain.collect(),
             PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
         )
     }
+}
+
+/// Deletes the private half of a generation that signs no more.
+///
+/// # Errors
+/// When it stays.
+pub fn forget(folder: &Folder, number: u32) -> Result<(), TlsError> {
+    Ok(folder.remove(&path(number, "key"))?)
+}
+
+/// The file of a generation: the first has no number.
+fn path(number: u32, ending: &str) -> String {
+    match number {
+        1 => format!("tls/ca.{ending}"),
+        number => format!("tls/ca.{number}.{ending}"),
+    }
+}
+
+fn certificate(folder: &Folder, path: &str) -> Result<CertificateDer<'static>, TlsError> {
+    let pem = folder.read(path)?;
+    CertificateDer::from_pem_slice(&pem).map_err(|error| TlsError::Own {
+        path: folder.root().join(path).display().to_string(),
+        why: error.to_string(),
+    })
+}
+
+fn to_pem(certificate: &CertificateDer<'_>) -> String {
+    let text = STANDARD.encode(certificate);
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    for line in text.as_bytes().chunks(64) {
+        pem.extend(line.iter().map(|byte| char::from(*byte)));
+        pem.push('\n');
+    }
+    pem.push_str("-----END CERTIFICATE-----\n");
+    pem
 }
 
 /// A rustls configuration with an operator's own certificate chain and key (PEM files).
@@ -180,14 +310,19 @@ fn server_config(
     Ok(Arc::new(config))
 }
 
-/// The CA's parameters without its times: what a leaf's issuer needs.
-fn ca_params() -> CertificateParams {
+/// The CA's parameters without its times: what a leaf's issuer needs. Each generation has a name of its own, so that a path is found at once.
+fn ca_params(number: u32) -> CertificateParams {
+    let name = match number {
+        1 => "ssh-ca TLS CA".to_owned(),
+        number => format!("ssh-ca TLS CA {number}"),
+    };
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "ssh-ca TLS CA");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
 }
+
+#[cfg(test)]
+mod tests;

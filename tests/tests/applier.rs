@@ -36,5 +36,7 @@ mod review;
 mod roll_back;
 #[path = "applier/sessions.rs"]
 mod sessions;
+#[path = "applier/succession.rs"]
+mod succession;
 #[path = "applier/ways_in.rs"]
 mod ways_in;

@@ -7,6 +7,7 @@ pub const KRL_PATH: &str = "/etc/ssh/ca/revoked.krl";
 pub const APPLIER: &str = concat!(
     include_str!("applier/common.sh"),
     include_str!("applier/report.sh"),
+    include_str!("applier/succession.sh"),
     include_str!("applier/krl.sh"),
     include_str!("applier/sessions.sh"),
     include_str!("applier/order.sh"),

@@ -35,6 +35,7 @@ pub mod report;
 pub mod request;
 pub mod sign;
 pub mod spec;
+pub mod succession;
 pub mod transport;
 
 pub use bundle::{Bundle, Place};
@@ -42,9 +43,10 @@ pub use krl_parcel::KrlParcel;
 pub use order::Order;
 pub use preflight::{Obstacle, Preflight, PreflightRequest};
 pub use report::Report;
-pub use request::{Delivery, FirstContact, Nonce, Request};
+pub use request::{Delivery, FirstContact, Nonce, Request, Trust};
 pub use sign::{Namespace, Signed};
 pub use spec::{AccountSpec, MachineSpec, Mode, SudoRule, render};
+pub use succession::Succession;
 pub use transport::{
     Connection, HostKey, Limits, Login, OpenError, Privilege, RunError, Secret, Target, exchange,
     knock,

@@ -2,7 +2,9 @@
 
 use std::str::FromStr;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
+use ssh_key::PublicKey;
 
 use crate::{facts::Fact, request::Nonce};
 
@@ -163,6 +165,31 @@ pub struct State {
     pub applier_sha256: String,
     /// Whether the bundle's `fresh-until` has passed.
     pub stale: bool,
+    /// The fleet keys that it goes by, each as the base64 of an OpenSSH public key.
+    pub fleet_keys: Vec<String>,
+    /// The highest [`Succession`](crate::Succession) that it followed; 0: none.
+    pub succession: u64,
+}
+
+impl State {
+    /// Whether this is a fleet key that the machine goes by.
+    #[must_use]
+    pub fn trusts(&self, fleet_key: &PublicKey) -> bool {
+        let blob = fleet_key
+            .to_bytes()
+            .map(|bytes| STANDARD.encode(bytes))
+            .unwrap_or_default();
+        self.fleet_keys.contains(&blob)
+    }
+
+    /// The fleet keys that it goes by; what is no key is left out.
+    #[must_use]
+    pub fn trusted(&self) -> Vec<PublicKey> {
+        self.fleet_keys
+            .iter()
+            .filter_map(|blob| PublicKey::from_bytes(&STANDARD.decode(blob).ok()?).ok())
+            .collect()
+    }
 }
 
 /// The whole answer to one request.
@@ -274,6 +301,25 @@ impl Report {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_machine_says_which_fleet_keys_it_goes_by() {
+        let key = || {
+            let key =
+                ssh_key::PrivateKey::random(&mut rand_core::OsRng, ssh_key::Algorithm::Ed25519);
+            key.unwrap().public_key().clone()
+        };
+        let (one, other) = (key(), key());
+        let text = one.to_openssh().unwrap();
+        let state = State {
+            fleet_keys: vec!["no key".into(), text.split(' ').nth(1).unwrap().into()],
+            ..State::default()
+        };
+        assert!(state.trusts(&one) && !state.trusts(&other));
+        let trusted = state.trusted();
+        assert_eq!(trusted.len(), 1);
+        assert_eq!(trusted[0].key_data(), one.key_data());
+    }
 
     #[test]
     fn an_answer_without_its_end_is_no_answer() {

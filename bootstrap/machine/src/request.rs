@@ -15,6 +15,7 @@ use ssh_key::{Certificate, LineEnding, PrivateKey, PublicKey};
 use crate::{
     bundle::manifest::hex,
     sign::{FLEET_IDENTITY, Namespace, Signed},
+    succession,
 };
 
 /// Names one apply: only a confirmation that carries it disarms that apply's timer.
@@ -62,15 +63,32 @@ impl FromStr for Nonce {
 /// What only the very first apply brings, through the admin's own login; the applier of `ssh-ca-sync` refuses it.
 #[derive(Debug, Clone)]
 pub struct FirstContact {
-    /// The fleet keys to trust, if the machine trusts none yet.
+    /// The fleet keys to trust.
     pub fleet_keys: Vec<PublicKey>,
+    /// Whether also where the machine trusts others.
+    pub trust: Trust,
     /// The admin account to make where the login was `root`, with its key.
     pub admin: Option<(AccountName, PublicKey)>,
 }
 
+/// When a machine takes the fleet keys of a first contact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// If it trusts none yet.
+    IfNone,
+    /// In the place of whatever it trusts: the admin says that the CA's own word does not reach it any more (`--resync`).
+    Replace {
+        /// No [`Succession`](crate::Succession) up to this number is followed there afterwards.
+        succession: u64,
+    },
+}
+
 /// Both lanes of one apply or dry run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Delivery {
+    /// What leads the machine from the fleet key that it trusts to the one that signed the rest: signed
+    /// [`Succession`](crate::Succession)s, the oldest first. Empty where it is there already.
+    pub successions: Vec<Signed>,
     /// The KRL parcel, applied first and on its own.
     pub krl: Option<Signed>,
     /// The bundle.
@@ -98,7 +116,12 @@ pub enum Request {
     /// State, versions, clock, sessions.
     Report,
     /// Do what a signed [`Order`](crate::Order) says, once.
-    Order(Signed),
+    Order {
+        /// The order.
+        order: Signed,
+        /// As in [`Delivery::successions`].
+        successions: Vec<Signed>,
+    },
     /// Compare the machine with the bundle it applied last, and tell the facts of it; changes nothing.
     Check,
     /// The facts, with when each static key was last let in by sshd's log; changes nothing.
@@ -136,7 +159,8 @@ impl Request {
             Self::DryRun(delivery) => line.delivery(delivery),
             Self::Confirm(nonce) => line.word("nonce", nonce),
             Self::Report | Self::Check | Self::Keys | Self::RollBack | Self::Remove => {}
-            Self::Order(order) => {
+            Self::Order { order, successions } => {
+                line.successions(successions);
                 line.part("order-sig", order.signature().as_bytes());
                 line.part("order", order.object());
             }
@@ -169,7 +193,7 @@ impl Request {
             Self::DryRun(_) => "dry-run",
             Self::Confirm(_) => "confirm",
             Self::Report => "report",
-            Self::Order(_) => "end-sessions",
+            Self::Order { .. } => "end-sessions",
             Self::Check => "check",
             Self::Keys => "keys",
             Self::RollBack => "roll-back",
@@ -202,8 +226,19 @@ impl Line {
         self.parts.extend_from_slice(bytes);
     }
 
+    fn successions(&mut self, chain: &[Signed]) {
+        if !chain.is_empty() {
+            self.part("successions", &succession::encode_chain(chain));
+        }
+    }
+
     fn delivery(&mut self, delivery: &Delivery) {
+        self.successions(&delivery.successions);
         if let Some(first) = &delivery.first {
+            if let Trust::Replace { succession } = first.trust {
+                self.word("trust", "replace");
+                self.word("succession", succession);
+            }
             self.part("fleet", allowed_signers(&first.fleet_keys).as_bytes());
             if let Some((admin, key)) = &first.admin {
                 self.word("admin", admin);
@@ -227,7 +262,8 @@ impl Line {
     }
 }
 
-/// The allowed-signers file that makes `fleet_keys` good for bundles, KRL parcels and orders, and for nothing else.
+/// The allowed-signers file that makes `fleet_keys` good for bundles, KRL parcels and orders, and for nothing else. (A succession is held
+/// against the one key that it names.)
 #[must_use]
 pub fn allowed_signers(fleet_keys: &[PublicKey]) -> String {
     let namespaces = [Namespace::Bundle, Namespace::Krl, Namespace::Order];
@@ -273,7 +309,10 @@ mod tests {
             "ssh-ca-request v1 end-sessions order-sig={} order=6\n{signature}object",
             signature.len()
         );
-        let request = Request::Order(signed);
+        let request = Request::Order {
+            order: signed,
+            successions: Vec::new(),
+        };
         assert_eq!(String::from_utf8(request.encode()).unwrap(), expected);
     }
 }

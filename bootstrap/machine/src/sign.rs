@@ -14,6 +14,8 @@ pub enum Namespace {
     Krl,
     /// Orders: what is to be done once, such as the end of a session.
     Order,
+    /// Successions: the fleet key that comes next.
+    Succession,
 }
 
 impl Namespace {
@@ -24,6 +26,7 @@ impl Namespace {
             Self::Bundle => "bundle@ssh-ca",
             Self::Krl => "krl@ssh-ca",
             Self::Order => "order@ssh-ca",
+            Self::Succession => "succession@ssh-ca",
         }
     }
 }

@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use ca_api::admin::{AdminReply, AdminRequest, MachinePrepare, MachinePrepared};
 use ca_client::api::{AdminError, CallError};
 use ca_machine::{
-    Bundle, Delivery, FirstContact, Namespace, Signed,
+    Bundle, Delivery, FirstContact, Namespace, Signed, Trust,
     bundle::{AccountState, DecodeBundleError, Origin},
     preflight::Facts,
     sign::SignError,
@@ -194,10 +194,12 @@ impl Prepared {
     /// Both lanes, with what only the first contact brings.
     pub(super) fn delivery(&self, wanted: &Wanted) -> Delivery {
         Delivery {
+            successions: Vec::new(),
             krl: Some(self.signed_krl.clone()),
             bundle: Some(self.signed_bundle.clone()),
             first: Some(FirstContact {
                 fleet_keys: self.fleet_keys.clone(),
+                trust: Trust::IfNone,
                 admin: wanted
                     .admin_key
                     .clone()

@@ -82,7 +82,16 @@ enum Against {
 pub(crate) struct PinVerifier {
     against: Against,
     provider: Arc<CryptoProvider>,
-    found: Mutex<Option<CertificateDer<'static>>>,
+    believed: Mutex<Option<Believed>>,
+}
+
+/// A server that was believed: by which certificate, and what it presented.
+#[derive(Debug)]
+struct Believed {
+    by: CertificateDer<'static>,
+    leaf: CertificateDer<'static>,
+    name: ServerName<'static>,
+    at: UnixTime,
 }
 
 impl PinVerifier {
@@ -100,17 +109,29 @@ impl PinVerifier {
         Self {
             against,
             provider: Arc::new(ring::default_provider()),
-            found: Mutex::new(None),
+            believed: Mutex::new(None),
         }
     }
 
     /// The certificate that was believed, after a handshake.
     pub(crate) fn found(&self) -> Option<Pinned> {
-        self.found
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .map(Pinned::new)
+        let believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
+        believed
+            .as_ref()
+            .map(|believed| Pinned::new(believed.by.clone()))
+    }
+
+    /// Whether `successor` itself signed the certificate of the server that was believed last. With what [`Self::found`] names, that makes
+    /// two that vouch for one server: the key of the pinned certificate has vouched for the successor's.
+    pub(crate) fn also_led_to(&self, successor: &Pinned) -> bool {
+        let believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
+        believed.as_ref().is_some_and(|believed| {
+            let root = successor.certificate();
+            *root != believed.leaf
+                && self
+                    .verify_chain(root, &believed.leaf, &[], &believed.name, &[], believed.at)
+                    .is_ok()
+        })
     }
 
     /// Lets webpki build a path from the leaf to `root`.
@@ -175,7 +196,12 @@ impl ServerCertVerifier for PinVerifier {
         } else {
             checked?;
         }
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(pinned);
+        *self.believed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Believed {
+            by: pinned,
+            leaf: leaf.clone().into_owned(),
+            name: name.to_owned(),
+            at: now,
+        });
         Ok(ServerCertVerified::assertion())
     }
 

@@ -340,6 +340,7 @@ fn issue(it: &mut Behaviour, login: bool) -> Result<Vec<u8>, ApiError> {
         directory_tag: "tag".into(),
         needs_security_key: it.needs_security_key,
         next_nonce: "unused".into(),
+        tls_ca: None,
         now_unix: server_now,
     };
     Ok(serde_json::to_vec(&issued).unwrap())

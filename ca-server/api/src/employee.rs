@@ -164,6 +164,10 @@ pub struct Issued {
     pub next_nonce: String,
     /// The server's clock.
     pub now_unix: i64,
+    /// The server's own TLS CA, PEM, while it is taking another one's place: to be trusted from now on. A client believes it only if this
+    /// very connection leads to it as well as to the one that it knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_ca: Option<String>,
 }
 
 /// Who the employee is and which machines they reach.

@@ -301,8 +301,11 @@ async fn end_on(
                 .collect(),
         };
         write_down(ca, actor, ids, number).await?;
-        let signed = order.sign(&SigningKey(ca.keys().fleet.current().as_ref()))?;
-        let report = exchange(&target, &Request::Order(signed), &limits(ca)).await?;
+        let request = Request::Order {
+            order: order.sign(&SigningKey(ca.keys().fleet.current().as_ref()))?,
+            successions: Vec::new(),
+        };
+        let report = exchange(&target, &request, &limits(ca)).await?;
         let Some((code, detail)) = report.refusal() else {
             return Ok(report);
         };

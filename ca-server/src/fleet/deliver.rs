@@ -251,6 +251,7 @@ async fn attempt(
     let nonce = Nonce::random();
     let request = Request::Apply {
         delivery: Delivery {
+            successions: Vec::new(),
             krl: Some(parcel),
             bundle,
             first: None,

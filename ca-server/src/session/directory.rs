@@ -43,6 +43,7 @@ pub fn answer(
         directory_tag: tag,
         needs_security_key: 0,
         next_nonce: ca.nonces.issue(now.unix_timestamp()),
+        tls_ca: None,
         now_unix: now.unix_timestamp(),
     })
 }

@@ -30,7 +30,7 @@ use ca_server::{
     records::{PolicyCache, RevokedKeys},
     revoke::krl,
     store::{Backend, Db, FaultyBackend, RedbBackend},
-    tls::Tls,
+    tls::{Line, Tls},
 };
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, client::conn::http1::SendRequest};
@@ -68,7 +68,7 @@ pub fn template() -> &'static Template {
         let room = KeyRoom::open(&folder, &passphrase, &db, now.unix_timestamp()).unwrap();
         let lives = record::all(&db.snapshot().unwrap()).unwrap();
         drop(db);
-        let tls = Tls::open(&folder, &room.keys().seal).unwrap();
+        let tls = Tls::open(&folder, &room.keys().seal, &Line::default()).unwrap();
         let pem = std::fs::read(folder.tls("ca.pem")).unwrap();
         Template {
             store: std::fs::read(folder.store()).unwrap(),

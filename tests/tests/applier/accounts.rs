@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use ca_machine::{
-    Delivery, FirstContact, Nonce, Request, SudoRule,
+    Delivery, FirstContact, Nonce, Request, SudoRule, Trust,
     bundle::{AccountState, Origin},
 };
 
@@ -265,10 +265,12 @@ fn h2_from_a_root_login_ssh_admin_is_made_and_an_existing_one_is_never_touched()
     let apply = |generation: u64, admin: &ssh_key::PrivateKey| -> Result<Request> {
         Ok(Request::Apply {
             delivery: Delivery {
+                successions: Vec::new(),
                 krl: Some(krl.clone()),
                 bundle: Some(bench.ca.signed(&bench.ca.spec("web-1")?, generation)?),
                 first: Some(FirstContact {
                     fleet_keys: vec![bench.ca.fleet_key.public_key().clone()],
+                    trust: Trust::IfNone,
                     admin: Some(("ssh-admin".parse()?, admin.public_key().clone())),
                 }),
             },

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use ca_machine::{
     AccountSpec, Bundle, Connection, Delivery, FirstContact, HostKey, KrlParcel, Limits, Login,
-    MachineSpec, Mode, Nonce, Report, Request, Signed, SudoRule, Target,
+    MachineSpec, Mode, Nonce, Report, Request, Signed, SudoRule, Target, Trust,
     applier::{Script, loaded},
     bundle::{AccountState, Gecos, Origin},
     report::{Event, State},
@@ -143,6 +143,7 @@ impl Ca {
     pub fn first(&self) -> Option<FirstContact> {
         Some(FirstContact {
             fleet_keys: vec![self.fleet_key.public_key().clone()],
+            trust: Trust::IfNone,
             admin: None,
         })
     }
@@ -275,6 +276,7 @@ impl Bench {
     ) -> Request {
         Request::Apply {
             delivery: Delivery {
+                successions: Vec::new(),
                 krl,
                 bundle,
                 first: self.ca.first(),
@@ -288,6 +290,7 @@ impl Bench {
     pub fn sync_apply(&self, krl: Option<Signed>, bundle: Option<Signed>) -> Request {
         Request::Apply {
             delivery: Delivery {
+                successions: Vec::new(),
                 krl,
                 bundle,
                 first: None,

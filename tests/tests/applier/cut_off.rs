@@ -7,14 +7,20 @@ use ca_machine::{Delivery, MachineSpec, Nonce, Report, Request, applier};
 
 use crate::bench::{Bench, account, done, drift};
 
+/// A command of the applier, by its number in one run, and its line in the applier's text.
+pub type Point = (usize, usize);
+
+/// What stands before the applier's first line in the copy that is killed.
+const HEAD: usize = 3;
+
 /// Runs a copy of the applier that bash kills right before its command number `command`, counted from 1; 0 lets it live. Returns
-/// the numbers at which a line of the applier ran for the first time (for a run that lived), and the report. The product has no such
+/// the numbers at which a line of the applier ran for the first time, with that line (for a run that lived), and the report. The product has no such
 /// hook: a DEBUG trap is set before its text.
-fn run_killed_at(
+pub fn run_killed_at(
     bench: &Bench,
     request: &Request,
     command: usize,
-) -> Result<(Vec<usize>, Option<Report>)> {
+) -> Result<(Vec<Point>, Option<Report>)> {
     let script = format!(
         "count=0 lines=\nset -o functrace\n\
          trap 'count=$((count + 1)); [ \"$count\" != {command} ] || kill -9 $$; [ {command} -gt 0 ] || lines=\"$lines $LINENO\"' DEBUG\n{}\n\
@@ -32,20 +38,22 @@ fn run_killed_at(
         .split_whitespace()
         .enumerate()
         .filter(|(_, line)| seen.insert(*line))
-        .map(|(index, _)| index + 1)
+        .filter_map(|(index, line)| {
+            Some((index + 1, line.parse::<usize>().ok()?.saturating_sub(HEAD)))
+        })
         .collect();
     Ok((points, Report::parse(answer.as_bytes()).ok()))
 }
 
 /// Every `full`-th point where all are asked for, else about `sample` of them: a fixed choice, so that a failure is easy to see again.
-fn chosen(points: &[usize], full: usize, sample: usize) -> Vec<usize> {
+pub fn chosen(points: &[Point], full: usize, sample: usize) -> Vec<usize> {
     let step = match std::env::var_os("E2E_FULL") {
         Some(_) => full,
         None => (points.len() / sample).max(1),
     };
     points
         .iter()
-        .copied()
+        .map(|(command, _)| *command)
         .skip(step / 2)
         .step_by(step)
         .collect()
@@ -59,6 +67,7 @@ fn request(
 ) -> Result<Request> {
     Ok(Request::Apply {
         delivery: Delivery {
+            successions: Vec::new(),
             krl: Some(
                 bench
                     .ca

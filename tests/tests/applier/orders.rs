@@ -21,8 +21,15 @@ fn order(number: u64) -> Result<Order> {
     })
 }
 
+fn obey(order: Signed) -> Request {
+    Request::Order {
+        order,
+        successions: Vec::new(),
+    }
+}
+
 fn signed(order: &Order, key: &PrivateKey) -> Result<Request> {
-    Ok(Request::Order(order.sign(key)?))
+    Ok(obey(order.sign(key)?))
 }
 
 #[test]
@@ -71,10 +78,7 @@ fn r8_no_order_is_obeyed_that_is_forged_replayed_old_or_for_another_machine() ->
     ensure!(refused(&signed(&order(2_000)?, &bench.ca.user_ca)?)? == "bad-signature");
     for namespace in [Namespace::Bundle, Namespace::Krl] {
         let other = Signed::sign(fleet_key, namespace, body.clone())?;
-        ensure!(
-            refused(&Request::Order(other))? == "bad-signature",
-            "{namespace:?}"
-        );
+        ensure!(refused(&obey(other))? == "bad-signature", "{namespace:?}");
     }
     // Genuine, but not for here, not for now, or not whole.
     let elsewhere = Order {
@@ -94,13 +98,10 @@ fn r8_no_order_is_obeyed_that_is_forged_replayed_old_or_for_another_machine() ->
     let mut cut = order(2_000)?.encode();
     cut.truncate(cut.len() - 4);
     let cut = Signed::sign(fleet_key, Namespace::Order, cut)?;
-    ensure!(refused(&Request::Order(cut))? == "bad-request", "no end");
+    ensure!(refused(&obey(cut))? == "bad-request", "no end");
     let more = [order(2_000)?.encode(), b"serial 77\n".to_vec()].concat();
     let more = Signed::sign(fleet_key, Namespace::Order, more)?;
-    ensure!(
-        refused(&Request::Order(more))? == "bad-request",
-        "more after the end"
-    );
+    ensure!(refused(&obey(more))? == "bad-request", "more after the end");
     ensure!(alice.try_wait()?.is_none(), "her session ended");
 
     // With a full disk nothing is obeyed either, for it could be replayed.

@@ -130,6 +130,7 @@ fn h5_a_home_that_somebody_else_owns_is_never_given_to_a_new_account() -> Result
     says(&bench, "chown 61001:61001 /home/alice")?;
     let apply = Request::Apply {
         delivery: Delivery {
+            successions: Vec::new(),
             krl: Some(bench.ca.signed_krl(2, &[])?),
             bundle: Some(bench.ca.signed(&bench.ca.spec("web-1")?, 2)?),
             first: bench.ca.first(),

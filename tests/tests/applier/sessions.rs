@@ -254,7 +254,10 @@ fn r8_sessions_end_by_key_id_or_serial_on_request() -> Result<()> {
             serials: serials.to_vec(),
             connections: Vec::new(),
         };
-        Ok(Request::Order(order.sign(&bench.ca.fleet_key)?))
+        Ok(Request::Order {
+            order: order.sign(&bench.ca.fleet_key)?,
+            successions: Vec::new(),
+        })
     };
     for (number, key_ids, serials) in [
         (10, &["alice@corp.example/1"][..], &[][..]),

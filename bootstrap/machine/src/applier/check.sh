@@ -128,7 +128,7 @@ remove() {
         fi
     done
     # Which accounts are the CA's own making stays on record, for the day it comes back.
-    rm -rf "$STATE/applied" "$STATE/manifest" "$STATE/generation" "$STATE/krl" "$RESERVE" "$STATE/applier" "$STATE/session-record"
+    rm -rf "$STATE/applied" "$STATE/manifest" "$STATE/generation" "$STATE/krl" "$TRUST" "$RESERVE" "$STATE/applier" "$STATE/session-record"
     did removed
 }
 

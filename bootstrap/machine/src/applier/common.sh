@@ -163,7 +163,7 @@ read_request() {
     *) refuse bad-request "this is no request of version 1; bring the applier up to date with bootstrap" ;;
     esac
     offset=$((${#line} + 2))
-    word_nonce='' word_confirm=600 word_account='' word_admin='' word_now='' word_port=22
+    word_nonce='' word_confirm=600 word_account='' word_admin='' word_now='' word_port=22 word_trust='' word_succession=0
     set -f
     # shellcheck disable=SC2086 # words on purpose
     set -- $line
@@ -179,7 +179,9 @@ read_request() {
         port=*) is_number "$value" && word_port=$value ;;
         account=*) is_account "$value" && word_account=$value ;;
         admin=*) is_account "$value" && word_admin=$value ;;
-        fleet=* | admin-key=* | krl-sig=* | krl=* | bundle-sig=* | bundle=* | order-sig=* | order=* | key=* | certificate=* | accounts=*)
+        trust=*) [ "$value" = replace ] && word_trust=$value ;;
+        succession=*) is_number "$value" && word_succession=$value ;;
+        successions=* | fleet=* | admin-key=* | krl-sig=* | krl=* | bundle-sig=* | bundle=* | order-sig=* | order=* | key=* | certificate=* | accounts=*)
             part=${pair%%=*}
             is_number "$value" && [ ! -e "$W/$part" ] &&
                 tail -c "+$offset" "$W/in" 2>/dev/null | head -c "$value" >"$W/$part" &&

@@ -6,8 +6,12 @@ RESERVE=$STATE/reserve
 
 # Sets $fleet: the keys that this machine trusts, or on first contact with a machine that trusts none, those that came along.
 choose_fleet() {
-    if [ -s "$FLEET" ]; then
-        fleet=$FLEET
+    find_trusted
+    if [ -s "$W/trust" ]; then
+        # In a dry run: as it would be.
+        fleet=$W/trust
+    elif [ -n "$trusted" ]; then
+        fleet=$trusted
     elif [ "$first_contact" = yes ] && [ -s "$W/fleet" ]; then
         fleet=$W/fleet
     else
@@ -19,10 +23,12 @@ choose_fleet() {
 verify() {
     [ -s "$2" ] && [ -s "$2-sig" ] || refuse bad-request "an object came without its signature"
     ssh-keygen -Y verify -f "$fleet" -I fleet -n "$1" -s "$2-sig" <"$2" >/dev/null 2>"$W/words" && return
-    if [ "$first_contact" = yes ] && [ -s "$W/fleet" ] && [ "$fleet" = "$FLEET" ] &&
+    if [ "$first_contact" = yes ] && [ -s "$W/fleet" ] && [ "$fleet" != "$W/fleet" ] &&
         ssh-keygen -Y verify -f "$W/fleet" -I fleet -n "$1" -s "$2-sig" <"$2" >/dev/null 2>&1; then
-        refuse other-ca "this machine belongs to another certificate authority; remove it there first (bootstrap remove-machine)"
+        refuse other-ca "this machine trusts another fleet key: it belongs to another certificate authority (remove it there first, with bootstrap remove-machine), or the CA's key was changed without this machine (then say so with --resync)"
     fi
+    # Which key it goes by, so that the server can lead it on from there.
+    if [ -z "${krl_changed-}" ]; then state_line; fi
     refuse bad-signature "the signature does not hold with the fleet key of this machine; nothing was changed"
 }
 

@@ -20,7 +20,7 @@ esac
 [ "$(id -u)" = 0 ] || refuse failed "the applier must run as root"
 make_work
 read_request
-if [ "$first_contact" = no ] && { [ -e "$W/fleet" ] || [ -e "$W/admin-key" ]; }; then
+if [ "$first_contact" = no ] && { [ -e "$W/fleet" ] || [ -e "$W/admin-key" ] || [ -n "$word_trust" ]; }; then
     refuse bad-request "new fleet keys and admin accounts come through an admin's own login only"
 fi
 if [ "$first_contact" = no ] && [ "$verb" = remove ]; then
@@ -35,6 +35,8 @@ if [ "$first_contact" = no ] && [ "$verb" = roll-back ]; then
     # It would undo what the server wants without the server's word. The timer goes on all the same.
     refuse bad-request "a change is put back through an admin's own login only (bootstrap), or by the timer"
 fi
+follow_successions
+if [ "$word_trust" = replace ]; then replace_trust; fi
 case $verb in
 apply) apply ;;
 dry-run) dry_run ;;
