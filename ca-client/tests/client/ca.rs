@@ -63,6 +63,7 @@ pub struct Behaviour {
     pub seen: Vec<String>,
     pub renewals: usize,
     pub needs_security_key: usize,
+    pub tls_ca: Option<String>,
     nonces: BTreeSet<String>,
     pub key: Option<PublicKey>,
     opened: i64,
@@ -74,6 +75,7 @@ pub struct Ca {
     pub leaf_fingerprint: String,
     pub user_ca: Arc<PrivateKey>,
     pub behaviour: Arc<Mutex<Behaviour>>,
+    tls: Arc<Mutex<TlsAcceptor>>,
     runtime: Option<Runtime>,
 }
 
@@ -137,6 +139,7 @@ impl Ca {
             seen: Vec::new(),
             renewals: 0,
             needs_security_key: 0,
+            tls_ca: None,
             nonces: BTreeSet::new(),
             key: None,
             opened: now(),
@@ -148,12 +151,13 @@ impl Ca {
             .unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        let acceptor = TlsAcceptor::from(tls.config);
+        let in_force = Arc::new(Mutex::new(TlsAcceptor::from(tls.config)));
+        let acceptor = Arc::clone(&in_force);
         let (shared, signer) = (Arc::clone(&behaviour), Arc::clone(&user_ca));
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, shared, signer) =
-                    (acceptor.clone(), Arc::clone(&shared), Arc::clone(&signer));
+                let acceptor = acceptor.lock().unwrap().clone();
+                let (shared, signer) = (Arc::clone(&shared), Arc::clone(&signer));
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else {
                         return;
@@ -173,12 +177,18 @@ impl Ca {
             leaf_fingerprint: tls.leaf_fingerprint,
             user_ca,
             behaviour,
+            tls: in_force,
             runtime: Some(runtime),
         }
     }
 
     pub fn url(&self) -> String {
         format!("https://{}", self.address)
+    }
+
+    /// From the next connection on it shows these certificates.
+    pub fn show(&self, tls: &Tls) {
+        *self.tls.lock().unwrap() = TlsAcceptor::from(Arc::clone(&tls.config));
     }
 
     pub fn change(&self, change: impl FnOnce(&mut Behaviour)) {
@@ -340,7 +350,7 @@ fn issue(it: &mut Behaviour, login: bool) -> Result<Vec<u8>, ApiError> {
         directory_tag: "tag".into(),
         needs_security_key: it.needs_security_key,
         next_nonce: "unused".into(),
-        tls_ca: None,
+        tls_ca: it.tls_ca.clone(),
         now_unix: server_now,
     };
     Ok(serde_json::to_vec(&issued).unwrap())

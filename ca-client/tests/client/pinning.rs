@@ -2,7 +2,11 @@
 
 use ca_client::{api::Client, config::Config, places::Places};
 
-use crate::{ca::Ca, home::Home, tls::tls};
+use crate::{
+    ca::Ca,
+    home::Home,
+    tls::{Authority, of_ca, tls},
+};
 
 fn refused(home: &Home, url: &str, fingerprint: &str, word: &str) {
     let outcome = home.run(&["setup", url, "--fingerprint", fingerprint]);
@@ -93,6 +97,85 @@ fn c2_another_server_in_its_place_gets_no_password() {
         doctor.out.contains("not the one that was pinned"),
         "{doctor:?}"
     );
+}
+
+fn pinned(home: &Home) -> String {
+    let places = Places::in_home(home.folder.path(), None).unwrap();
+    Config::load(&places)
+        .unwrap()
+        .pinned
+        .fingerprint()
+        .to_string()
+}
+
+#[test]
+fn c2_a_client_learns_the_next_tls_ca_over_the_one_that_it_pinned() {
+    let old = of_ca(Authority::new("old"), Vec::new());
+    let new = Authority::new("new");
+    let more = vec![new.signed_by(&old.ca), old.ca.certificate()];
+    let both = of_ca(new, more);
+    let (old_print, new_print) = (old.fingerprint.clone(), both.fingerprint.clone());
+    let ca = Ca::with_tls(old);
+    let (comes, stays_away, anew, with_old) = (Home::new(), Home::new(), Home::new(), Home::new());
+    // The test's CA knows one session, the last.
+    stays_away.ready(&ca);
+    comes.ready(&ca);
+
+    // The new CA takes the old one's place: everybody still connects, whichever of the two their invitation named.
+    ca.show(&both);
+    ca.change(|it| it.tls_ca = Some(both.ca.pem.clone()));
+    assert_eq!(pinned(&comes), old_print);
+    let renewed = comes.run(&["renew"]);
+    assert_eq!(
+        (renewed.code, pinned(&comes)),
+        (0, new_print.clone()),
+        "{renewed:?}"
+    );
+    assert_eq!(comes.run(&["renew"]).code, 0, "with what it learned");
+    for (home, print) in [(&anew, &new_print), (&with_old, &old_print)] {
+        assert_eq!(
+            home.run(&["setup", &ca.url(), "--fingerprint", print]).code,
+            0
+        );
+        assert_eq!(home.log_in().code, 0);
+        assert_eq!(pinned(home), new_print);
+    }
+
+    // The old one is retired: who never came back in between has to be set up again, and is told of no other server's.
+    let alone = of_ca(both.ca, Vec::new());
+    ca.show(&alone);
+    ca.change(|it| it.tls_ca = None);
+    assert_eq!(comes.log_in().code, 0);
+    assert_eq!(anew.log_in().code, 0);
+    let outcome = stays_away.log_in();
+    assert!(
+        outcome.code == 1 && outcome.err.contains("not the one that was pinned"),
+        "{outcome:?}"
+    );
+    let again = ["setup", &ca.url(), "--fingerprint", &new_print];
+    assert_eq!(stays_away.run(&again).code, 0);
+    assert_eq!(stays_away.log_in().code, 0);
+}
+
+#[test]
+fn c2_no_tls_ca_is_learned_that_does_not_vouch_for_this_very_server() {
+    let ca = Ca::start();
+    let home = Home::new();
+    home.ready(&ca);
+    let before = pinned(&home);
+    let foreign = Authority::new("a CA");
+    for announced in [
+        foreign.pem.clone(),
+        "no certificate".to_owned(),
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
+        String::new(),
+    ] {
+        ca.change(|it| it.tls_ca = Some(announced));
+        for outcome in [home.run(&["renew"]), home.log_in()] {
+            assert_eq!(outcome.code, 0, "{outcome:?}");
+            assert_eq!(pinned(&home), before);
+        }
+    }
 }
 
 #[test]
