@@ -4,7 +4,7 @@ use ca_api::Secret;
 use rustls::{ClientConnection, RootCertStore, ServerConnection};
 
 use super::*;
-use crate::keys::Keys;
+use crate::keys;
 
 fn names() -> Vec<String> {
     vec!["ca.corp.example".to_owned()]
@@ -57,7 +57,7 @@ fn connects(server: &Arc<ServerConfig>, pinned: &CertificateDer<'static>) -> boo
 fn c2_who_pinned_the_old_ca_or_the_new_one_connects_until_the_old_one_is_retired() {
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::create(&dir.path().join("ca")).unwrap();
-    let seal = Keys::create(&folder, &Secret::new("a passphrase for tests".into()))
+    let seal = keys::create(&folder, &Secret::new("a passphrase for tests".into()))
         .unwrap()
         .seal;
     let now = OffsetDateTime::now_utc();
