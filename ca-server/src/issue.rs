@@ -27,7 +27,7 @@ use crate::{
     keys::{Held, Keys, KeysError},
     ledger::{Actor, CertificateKind, Event},
     records::{CertificateRecord, CertificateState, by_employee_key},
-    signer::{FileSigner, Signer, SignerError, SigningKey},
+    signer::{self, Attempt, FileSigner, Signer, SignerError},
     store::{Read, ReadError, Revision, StoreError, Table, TableGroup, Txn, WriteError},
 };
 
@@ -308,15 +308,18 @@ pub fn sign(recorded: Recorded) -> Result<Signed, IssueError> {
 fn sign_one(signer: &dyn Signer, blueprint: &Blueprint) -> Result<String, IssueError> {
     let mut nonce = [0; policies::NONCE_BYTES];
     OsRng.fill_bytes(&mut nonce);
-    let certificate =
-        blueprint
-            .build(nonce)
-            .sign(&SigningKey(signer))
-            .map_err(|error| match error {
-                ssh_key::Error::Crypto => IssueError::Signer(SignerError::WrongSignature),
-                other => IssueError::Encode(other),
-            })?;
-    certificate.to_openssh().map_err(IssueError::Encode)
+    let attempt = Attempt::new(signer);
+    match blueprint.build(nonce).sign(&attempt) {
+        Ok(certificate) => certificate.to_openssh().map_err(IssueError::Encode),
+        Err(error) => Err(match (attempt.failure(), error) {
+            (Some(why), _) => IssueError::Signer(why),
+            // It signed, and debug builds of ssh-key look at what it returned.
+            (None, ssh_key::Error::Crypto | ssh_key::Error::CertificateValidation) => {
+                IssueError::Signer(SignerError::WrongSignature)
+            }
+            (None, other) => IssueError::Encode(other),
+        }),
+    }
 }
 
 /// Makes the outcome durable; only then may the certificates leave (I6).
@@ -370,7 +373,10 @@ pub async fn sign_and_conclude(
         .iter()
         .map(|blueprint| blueprint.serial().number())
         .collect();
-    match sign(recorded) {
+    // A signer in hardware takes its time, on a thread where nobody else waits.
+    let signer = Arc::clone(&recorded.signer);
+    let signed = signer::with(&signer, |_| sign(recorded)).await;
+    match signed {
         Ok(signed) => conclude(ca, signed, actor).await,
         Err(error) => {
             let at = unix_ms(ca.clock.now());

@@ -10,10 +10,18 @@ use ca_server::{
         render::setup::{Made, made},
     },
     init, serve,
+    signer::pkcs11,
 };
 use serde_json::json;
 
 fn main() -> ExitCode {
+    // Not a command for people: the server starts itself like this, to keep vendors' modules out of its own memory.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == pkcs11::HELPER)
+    {
+        return pkcs11::helper::run();
+    }
     cli::main(Setup {
         init: make,
         serve: run,

@@ -1,8 +1,29 @@
-//! What signs with a CA key: one trait, and the encrypted key file behind it.
+//! What signs with a CA key: one trait, and the back ends behind it.
+//!
+//! | back end | where the private key is |
+//! |---|---|
+//! | [`file`] | in an encrypted OpenSSH key file, decrypted into the server's memory |
+//! | [`agent`] | in whatever an ssh-agent keeps it: memory, a YubiKey, a TPM |
+//! | [`pkcs11`] | in a token or HSM, behind its vendor's module, which runs in a process of its own |
+//!
+//! Whatever a back end answers is checked with the public key before anybody sees it. [`remote`] keeps one that hangs from
+//! stopping the server.
 
-use ssh_key::{Algorithm, PrivateKey, Signature, private::KeypairData, public::KeyData};
+pub mod agent;
+pub mod file;
+pub mod pkcs11;
+pub mod remote;
+pub mod spec;
+mod wire;
 
-/// A signer could not sign.
+use std::sync::{Arc, Mutex};
+
+use ssh_key::{Signature, public::KeyData};
+
+pub use file::FileSigner;
+pub use spec::{SignerSpec, SpecError};
+
+/// A signer could not sign. Each says what to do; none is for employees, who are told that the CA cannot issue now.
 #[derive(Debug, thiserror::Error)]
 pub enum SignerError {
     /// The back end failed.
@@ -11,6 +32,73 @@ pub enum SignerError {
     /// The back end returned a signature that its own public key does not verify.
     #[error("the signer returned a wrong signature")]
     WrongSignature,
+    /// Nobody is there.
+    #[error("the signer {signer} is not there: {why}")]
+    Absent {
+        /// Which.
+        signer: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// It is there and says no: it is locked, its owner declined, a PIN is wrong.
+    #[error("the signer {signer} refused: {why}")]
+    Refused {
+        /// Which.
+        signer: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// It is there and has not the key, or another one.
+    #[error("the signer {signer} does not hold the key: {why}")]
+    NoKey {
+        /// Which.
+        signer: String,
+        /// What it has instead.
+        why: String,
+    },
+    /// It did not answer in time.
+    #[error(
+        "the signer {signer} did not answer within {waited_secs} s; look whether it waits for a touch or hangs"
+    )]
+    TimedOut {
+        /// Which.
+        signer: String,
+        /// How long it was waited for.
+        waited_secs: u64,
+    },
+    /// It did not answer an earlier request, and is not asked until it answers again.
+    #[error(
+        "the signer {signer} has not answered for {silent_secs} s; it is asked again by itself, and signs again as soon as it answers"
+    )]
+    Hung {
+        /// Which.
+        signer: String,
+        /// Since when.
+        silent_secs: u64,
+    },
+    /// More wants to be signed than it can do.
+    #[error("the signer {signer} has more to sign than it can do now; try again in a moment")]
+    Busy {
+        /// Which.
+        signer: String,
+    },
+    /// It answered something that is not an answer.
+    #[error("the signer {signer} answered nonsense: {why}")]
+    Nonsense {
+        /// Which.
+        signer: String,
+        /// What.
+        why: String,
+    },
+}
+
+/// How long a signature takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Microseconds: it may be made where others wait.
+    Instant,
+    /// As long as somebody else takes: it is made where nobody waits.
+    Waits,
 }
 
 /// A private key that stays where it is. Signing is synchronous and may take as long as hardware takes.
@@ -23,60 +111,93 @@ pub trait Signer: Send + Sync {
     /// # Errors
     /// When the back end refuses or is gone. The caller treats what it meant to sign as issued all the same.
     fn sign(&self, data: &[u8]) -> Result<Signature, SignerError>;
-}
 
-/// A key that was decrypted from its file into memory.
-pub struct FileSigner {
-    key: PrivateKey,
-    // `ssh-key` derives this anew for each signature, which doubles its cost (30 instead of 14 µs).
-    ed25519: Option<ed25519_dalek::SigningKey>,
-}
+    /// How long [`Signer::sign`] takes.
+    fn pace(&self) -> Pace {
+        Pace::Instant
+    }
 
-impl FileSigner {
-    /// Takes a decrypted key.
-    #[must_use]
-    pub fn new(key: PrivateKey) -> Self {
-        let ed25519 = match key.key_data() {
-            KeypairData::Ed25519(pair) => ed25519_dalek::SigningKey::try_from(pair).ok(),
-            _ => None,
-        };
-        Self { key, ed25519 }
+    /// Which back end it is, for people.
+    fn back_end(&self) -> String {
+        "file".to_owned()
     }
 }
 
-impl Signer for FileSigner {
-    fn public_key(&self) -> &KeyData {
-        self.key.public_key().key_data()
-    }
-
-    fn sign(&self, data: &[u8]) -> Result<Signature, SignerError> {
-        match &self.ed25519 {
-            Some(key) => {
-                let signature: ed25519_dalek::Signature =
-                    signature::Signer::try_sign(key, data).map_err(SignerError::Backend)?;
-                Signature::new(Algorithm::Ed25519, signature.to_bytes())
-                    .map_err(|error| SignerError::Backend(signature::Error::from_source(error)))
+/// Does `work` with a signer, on a thread where nobody else waits if the signer is one that can take its time.
+pub async fn with<T: Send + 'static>(
+    signer: &Arc<dyn Signer>,
+    work: impl FnOnce(&dyn Signer) -> T + Send + 'static,
+) -> T {
+    match signer.pace() {
+        Pace::Instant => work(signer.as_ref()),
+        Pace::Waits => {
+            let signer = Arc::clone(signer);
+            match tokio::task::spawn_blocking(move || work(signer.as_ref())).await {
+                Ok(done) => done,
+                // It is never cancelled: what is left is a panic, which belongs to the caller.
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
             }
-            None => signature::Signer::try_sign(&self.key, data).map_err(SignerError::Backend),
         }
     }
 }
 
 /// Lets `ssh-key`'s certificate builder and SSHSIG use any [`Signer`].
+///
+/// `ssh-key` forgets why a signature failed; an [`Attempt`] remembers.
 pub struct SigningKey<'a>(pub &'a dyn Signer);
 
 impl signature::Signer<Signature> for SigningKey<'_> {
     fn try_sign(&self, data: &[u8]) -> Result<Signature, signature::Error> {
-        self.0.sign(data).map_err(|error| match error {
-            SignerError::Backend(error) => error,
-            wrong @ SignerError::WrongSignature => signature::Error::from_source(wrong),
-        })
+        self.0.sign(data).map_err(signature::Error::from_source)
     }
 }
 
 impl From<&SigningKey<'_>> for KeyData {
     fn from(key: &SigningKey<'_>) -> KeyData {
         key.0.public_key().clone()
+    }
+}
+
+/// One attempt to sign something through `ssh-key`: like [`SigningKey`], and keeps the reason when it fails.
+pub struct Attempt<'a> {
+    signer: &'a dyn Signer,
+    failed: Mutex<Option<SignerError>>,
+}
+
+impl<'a> Attempt<'a> {
+    /// With this signer.
+    #[must_use]
+    pub fn new(signer: &'a dyn Signer) -> Self {
+        Self {
+            signer,
+            failed: Mutex::new(None),
+        }
+    }
+
+    /// Why the signer failed, if it did.
+    #[must_use]
+    pub fn failure(self) -> Option<SignerError> {
+        self.failed
+            .into_inner()
+            .unwrap_or_else(|lock| lock.into_inner())
+    }
+}
+
+impl signature::Signer<Signature> for Attempt<'_> {
+    fn try_sign(&self, data: &[u8]) -> Result<Signature, signature::Error> {
+        self.signer.sign(data).map_err(|error| {
+            let told = signature::Error::from_source(error.to_string());
+            if let Ok(mut failed) = self.failed.lock() {
+                *failed = Some(error);
+            }
+            told
+        })
+    }
+}
+
+impl From<&Attempt<'_>> for KeyData {
+    fn from(attempt: &Attempt<'_>) -> KeyData {
+        attempt.signer.public_key().clone()
     }
 }
 
@@ -87,14 +208,25 @@ impl From<&SigningKey<'_>> for KeyData {
 pub fn prove(signer: &dyn Signer) -> Result<(), SignerError> {
     const PROBE: &[u8] = b"ssh-ca: does this signer hold the key it names?";
     let signature = signer.sign(PROBE)?;
-    signature::Verifier::verify(signer.public_key(), PROBE, &signature)
-        .map_err(|_| SignerError::WrongSignature)
+    check(signer.public_key(), PROBE, &signature)
+}
+
+/// Checks what a back end returned.
+///
+/// # Errors
+/// [`SignerError::WrongSignature`], also for one of another algorithm than the key's.
+fn check(key: &KeyData, data: &[u8], signature: &Signature) -> Result<(), SignerError> {
+    if signature.algorithm() != key.algorithm() {
+        return Err(SignerError::WrongSignature);
+    }
+    signature::Verifier::verify(key, data, signature).map_err(|_| SignerError::WrongSignature)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use rand_core::OsRng;
+    use ssh_key::{Algorithm, PrivateKey};
 
     struct Liar {
         says: KeyData,
@@ -120,5 +252,29 @@ mod tests {
             signs_with: one,
         };
         assert!(matches!(prove(&liar), Err(SignerError::WrongSignature)));
+    }
+
+    #[test]
+    fn why_a_signature_failed_is_not_lost_on_the_way_through_ssh_key() {
+        struct Locked(PrivateKey);
+        impl Signer for Locked {
+            fn public_key(&self) -> &KeyData {
+                self.0.public_key().key_data()
+            }
+            fn sign(&self, _: &[u8]) -> Result<Signature, SignerError> {
+                Err(SignerError::Refused {
+                    signer: "agent:/run/agent".to_owned(),
+                    why: "it is locked".to_owned(),
+                })
+            }
+        }
+        let locked = Locked(PrivateKey::random(&mut OsRng, Algorithm::Ed25519).unwrap());
+        let attempt = Attempt::new(&locked);
+        let refused = ssh_key::SshSig::sign(&attempt, "test", ssh_key::HashAlg::Sha512, b"data");
+        assert!(refused.is_err());
+        assert!(matches!(
+            attempt.failure(),
+            Some(SignerError::Refused { why, .. }) if why == "it is locked"
+        ));
     }
 }

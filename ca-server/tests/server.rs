@@ -5,6 +5,8 @@
 
 #[path = "server/authentication.rs"]
 mod authentication;
+#[path = "server/back_ends.rs"]
+mod back_ends;
 #[path = "server/day.rs"]
 mod day;
 #[path = "server/document.rs"]
@@ -23,6 +25,8 @@ mod review;
 mod revocation;
 #[path = "server/security_key.rs"]
 mod security_key;
+#[path = "server/signers.rs"]
+mod signers;
 #[path = "server/web.rs"]
 mod web;
 #[path = "server/world.rs"]
