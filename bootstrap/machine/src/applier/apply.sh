@@ -157,8 +157,9 @@ dry_run() {
     if [ -e "$W/krl" ]; then
         read_parcel
         tail -c "$krl_size" "$W/krl" >"$W/new.krl"
-        [ "$(sha256 "$W/new.krl")" = "$krl_sha256" ] && canaries_hold "$W/new.krl" <"$W/canaries" ||
-            refuse canary "OpenSSH on this machine does not read this KRL as it must"
+        [ "$(sha256 "$W/new.krl")" = "$krl_sha256" ] && canaries_hold "$W/new.krl" <<-END || refuse canary "OpenSSH on this machine does not read this KRL as it must"
+			$canaries
+		END
         krl_is_in_place || did krl-would-change "version $krl_version"
     fi
     if [ -e "$W/bundle" ]; then

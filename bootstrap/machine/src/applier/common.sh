@@ -21,6 +21,7 @@ SSHD_CONFIG=/etc/ssh/sshd_config
 PAM_SSHD=/etc/pam.d/sshd
 MAX_INPUT=33554432
 W=
+own_pid=$$
 
 # --- what goes back, as JSON lines ---------------------------------------------------------------------------------------
 
@@ -74,6 +75,12 @@ is_account() {
 }
 
 now() { date +%s; }
+# Whether this runs as root; no process is needed for it.
+is_root() {
+    effective=
+    while read -r word _ effective _; do [ "$word" != Uid: ] || break; done 2>/dev/null </proc/self/status
+    [ "$effective" = 0 ]
+}
 sha256() {
     sum=$(sha256sum <"$1") || return
     printf '%s\n' "${sum%% *}"
@@ -124,6 +131,16 @@ write_whole() {
 
 # --- the root-only folder and the request ------------------------------------------------------------------------------------
 
+# Sets in_run and on_disk: KiB that are free where a request can be worked on; empty where that cannot be said.
+room() {
+    set -- /run
+    if [ -d "$STATE" ]; then set -- /run "$STATE"; fi
+    in_run='' on_disk=''
+    read -r in_run on_disk <<-END
+		$(df -Pk "$@" 2>/dev/null | { read -r _ && while read -r _ _ _ left _; do printf '%s ' "$left"; done; })
+	END
+}
+
 make_work() {
     for old in /run/ssh-ca-work.* "$STATE"/work.*; do
         owner=${old##*work.}
@@ -132,17 +149,16 @@ make_work() {
         if [ -d "$old" ] && [ ! -d "/proc/$owner" ]; then rm -rf "$old"; fi
     done
     base=/run/ssh-ca-work
-    in_run=$(free_kib /run)
+    room
     if [ "${in_run:-0}" -lt 24576 ] && [ -d "$STATE" ]; then
-        on_disk=$(free_kib "$STATE")
         # With room in neither, a revocation could not even be read: that is what the reserve is for.
         if [ "${in_run:-0}" -lt 1024 ] && [ "${on_disk:-0}" -lt 1024 ]; then
             rm -f "$STATE/reserve"
-            on_disk=$(free_kib "$STATE")
+            room
         fi
         if [ "${on_disk:-0}" -gt "${in_run:-0}" ]; then base=$STATE/work; fi
     fi
-    W=$(mktemp -d "$base.$$.XXXXXX" 2>/dev/null) || W=$(mktemp -d 2>/dev/null) ||
+    W=$(mktemp -d "$base.$own_pid.XXXXXX" 2>/dev/null) || W=$(mktemp -d 2>/dev/null) ||
         refuse disk "no folder could be made for the request: /run and /tmp are full or read-only; free some space"
     trap 'rm -rf "$W"' EXIT
 }
@@ -156,13 +172,15 @@ read_request() {
     $limit head -c "$MAX_INPUT" >"$W/in" || refuse disk "the request could not be stored or did not end in time"
     total=$(size_of "$W/in")
     [ "$total" -lt "$MAX_INPUT" ] || refuse bad-request "the request is longer than 32 MiB"
-    IFS= read -r line <"$W/in" || refuse bad-request "the request has no first line"
+    # `read` and `dd` take from it exactly what they say; the next one goes on from there.
+    exec 3<"$W/in"
+    IFS= read -r line <&3 || refuse bad-request "the request has no first line"
     [ ${#line} -le 1000 ] || refuse bad-request "the first line of the request is too long"
     case $line in
     'ssh-ca-request v1 '*) ;;
     *) refuse bad-request "this is no request of version 1; bring the applier up to date with bootstrap" ;;
     esac
-    offset=$((${#line} + 2))
+    spoken_for=$((${#line} + 1))
     word_nonce='' word_confirm=600 word_account='' word_admin='' word_now='' word_port=22 word_trust='' word_succession=0
     set -f
     # shellcheck disable=SC2086 # words on purpose
@@ -183,19 +201,26 @@ read_request() {
         succession=*) is_number "$value" && word_succession=$value ;;
         successions=* | fleet=* | admin-key=* | krl-sig=* | krl=* | bundle-sig=* | bundle=* | order-sig=* | order=* | key=* | certificate=* | accounts=*)
             part=${pair%%=*}
-            is_number "$value" && [ ! -e "$W/$part" ] &&
-                tail -c "+$offset" "$W/in" 2>/dev/null | head -c "$value" >"$W/$part" &&
-                [ "$(size_of "$W/$part")" = "$value" ]
+            is_number "$value" && [ ! -e "$W/$part" ] && take "$value" "$W/$part" || false
             ;;
         *) false ;;
         esac || refuse bad-request "a word of the request is wrong: ${pair%%=*}"
-        if [ -n "${part-}" ]; then
-            offset=$((offset + value))
-            part=
-        fi
     done
-    [ "$offset" -eq $((total + 1)) ] || refuse bad-request "the request is $total bytes where its words say $((offset - 1))"
-    rm -f "$W/in"
+    exec 3<&-
+    [ "$spoken_for" -eq "$total" ] || refuse bad-request "the request is $total bytes where its words say $spoken_for"
+    # It is gone with the folder anyway: only what is big is worth a process.
+    if [ "$total" -gt 1048576 ]; then rm -f "$W/in"; fi
+}
+
+# Takes the next $1 bytes of the request into file $2.
+take() {
+    spoken_for=$((spoken_for + $1))
+    [ "$spoken_for" -le "$total" ] || return 1
+    if [ "$1" -eq 0 ]; then
+        : >"$2"
+    else
+        dd bs="$1" count=1 <&3 >"$2" 2>/dev/null
+    fi
 }
 
 # --- locks -----------------------------------------------------------------------------------------------------------------
@@ -262,18 +287,49 @@ openssh_version() {
     esac
 }
 
-# The pid and executable of each sshd process of root: `PID PPID UID EXE`. A name or a title proves nothing; an executable of
-# root's at a place where only root writes does.
+# Each sshd process: `PID PPID UID EXE STARTED SOMEBODY ROOT`. A name or a title proves nothing; an executable of root's at a place where only
+# root writes does. SOMEBODY is the uid of a child that serves a person, or `-`; ROOT is `root` where the title says that root is logged in.
 sshd_processes() {
     # shellcheck disable=SC2012 # fixed names under /proc
-    ls -ln /proc/[0-9]*/exe 2>/dev/null |
-        sed -n -E 's# \(deleted\)$##
-            s#.* /proc/([0-9]*)/exe -> ((/usr|/usr/local)?/(s?bin/sshd|lib(exec)?/(openssh/|ssh/)?sshd-(session|auth)))$#\1 \2#p' \
-            >"$W/executables"
-    grep -HE '^(PPid|Uid):' /proc/[0-9]*/status 2>/dev/null |
-        awk -v list="$W/executables" '
-            BEGIN { while ((getline line < list) > 0) { split(line, w, " "); exe[w[1]] = w[2] } }
-            { split($1, path, "/"); pid = path[3] }
-            $1 ~ /:PPid:$/ { parent[pid] = $2 }
-            $1 ~ /:Uid:$/ && (pid in exe) { print pid, parent[pid], $2, exe[pid] }'
+    ls -ln /proc/[0-9]*/exe 2>/dev/null | awk '
+        function whole(path,    text, line) {
+            text = ""
+            while ((getline line < path) > 0) text = text " " line
+            close(path)
+            return text
+        }
+        {
+            # The first arrow is the one of `ls`: an executable may have others in its own name.
+            arrow = index($0, " -> ")
+            target = substr($0, arrow + 4)
+            sub(/ \(deleted\)$/, "", target)
+            if (!arrow || target !~ /^(\/usr|\/usr\/local)?\/(s?bin\/sshd|lib(exec)?\/(openssh\/|ssh\/)?sshd-(session|auth))$/) next
+            split(substr($0, index($0, " /proc/") + 1, arrow), path, "/")
+            pid = path[3]
+            stat = whole("/proc/" pid "/stat")
+            # A name in parentheses may hold anything: count from the last parenthesis on.
+            sub(/^.*\) /, "", stat)
+            if (split(stat, field, " ") < 20) next
+            owner = ""
+            while ((getline line < ("/proc/" pid "/status")) > 0)
+                if (split(line, word, " ") && word[1] == "Uid:") { owner = word[2]; break }
+            close("/proc/" pid "/status")
+            if (owner == "") next
+            title = whole("/proc/" pid "/cmdline")
+            root = "-"
+            if (title ~ /^ sshd.*: root@/ && title !~ /\[(listener|priv|accepted)\]/) root = "root"
+            n++
+            pids[n] = pid; parent[n] = field[2]; uid[n] = owner; exe[n] = target; began[n] = field[20]; as[n] = root
+        }
+        END {
+            if (!n) exit
+            sshd = ""
+            while ((getline line < "/etc/passwd") > 0)
+                if (line ~ /^sshd:/) { split(line, word, ":"); sshd = word[3]; break }
+            if (sshd == "") { "id -u sshd 2>/dev/null" | getline sshd }
+            for (i = 1; i <= n; i++)
+                if (uid[i] != 0 && uid[i] != sshd && !(parent[i] in serves)) serves[parent[i]] = uid[i]
+            for (i = 1; i <= n; i++)
+                print pids[i], parent[i], uid[i], exe[i], began[i], (pids[i] in serves) ? serves[pids[i]] : "-", as[i]
+        }'
 }

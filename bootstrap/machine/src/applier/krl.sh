@@ -32,51 +32,78 @@ verify() {
     refuse bad-signature "the signature does not hold with the fleet key of this machine; nothing was changed"
 }
 
-# Whether OpenSSH's own parser says of the KRL $1 what the canary lines on standard input say it must: the word REVOKED decides,
-# since an unreadable KRL makes a non-zero exit too. One process for all of them: each costs 5 ms.
-canaries_hold() {
-    if [ -d "$W/canary" ]; then rm -rf "$W/canary"; fi
-    mkdir "$W/canary"
-    revoked=0 good=0
+# Whether OpenSSH's own parser says of the KRL $1 what the canary lines on standard input say it must.
+canaries_hold() { write_canaries && judge_canaries "$1"; }
+
+# The same with the canaries that came with the KRL in use.
+known_canaries_hold() {
+    [ -s "$STATE/krl" ] && { read -r _ && write_canaries; } <"$STATE/krl" && judge_canaries "$1"
+}
+
+canary_set=0
+
+# Writes each certificate of the canary lines on standard input into a file of its own.
+write_canaries() {
+    canary_set=$((canary_set + 1)) revoked=0 good=0
     while read -r word certificate; do
         case $word in
-        revoked) revoked=$((revoked + 1)) && printf '%s\n' "$certificate" >"$W/canary/revoked.$revoked" ;;
-        good) good=$((good + 1)) && printf '%s\n' "$certificate" >"$W/canary/good.$good" ;;
-        esac
+        revoked) revoked=$((revoked + 1)) && printf '%s\n' "$certificate" >"$W/canary$canary_set-revoked.$revoked" ;;
+        good) good=$((good + 1)) && printf '%s\n' "$certificate" >"$W/canary$canary_set-good.$good" ;;
+        esac || return 1
     done
-    [ "$revoked" -gt 0 ] && [ "$good" -gt 0 ] || return 1
-    ssh-keygen -Q -f "$1" "$W"/canary/* >"$W/answer" 2>/dev/null
+    [ "$revoked" -gt 0 ] && [ "$good" -gt 0 ]
+}
+
+# The word REVOKED decides, since an unreadable KRL makes a non-zero exit too. One process for all of them: each costs 5 ms.
+judge_canaries() {
+    ssh-keygen -Q -f "$1" "$W/canary$canary_set"-* >"$W/answer" 2>/dev/null
     # 1 says that it was read and revokes something.
     [ $? -eq 1 ] || return 1
     while IFS= read -r judged; do
         case $judged in
-        "$W/canary/revoked."*': REVOKED') revoked=$((revoked - 1)) ;;
-        "$W/canary/good."*': ok') good=$((good - 1)) ;;
+        "$W/canary$canary_set-revoked."*': REVOKED') revoked=$((revoked - 1)) ;;
+        "$W/canary$canary_set-good."*': ok') good=$((good - 1)) ;;
         *) return 1 ;;
         esac
     done <"$W/answer"
     [ "$revoked" -eq 0 ] && [ "$good" -eq 0 ]
 }
 
-# Sets krl_seen and krl_seen_sha256 from the state: the highest version that was ever accepted here.
+# Sets krl_seen, krl_seen_sha256 and reserved from the state: the highest version that was ever accepted here, and the bytes that the reserve has.
 read_krl_state() {
-    krl_seen=0 krl_seen_sha256=''
-    if [ -s "$STATE/krl" ]; then read -r krl_seen krl_seen_sha256 _ <"$STATE/krl"; fi
+    krl_seen=0 krl_seen_sha256='' reserved=0
+    if [ -s "$STATE/krl" ]; then read -r krl_seen krl_seen_sha256 _ reserved _ <"$STATE/krl"; fi
     is_number "$krl_seen" || krl_seen=0
+    is_number "$reserved" || reserved=0
 }
 
-# Checks the parcel $W/krl as far as that goes without changing anything. Sets krl_version, krl_sha256, krl_size.
+# Checks the parcel $W/krl as far as that goes without changing anything. Sets krl_version, krl_issued, krl_sha256, krl_size, and canaries, in lines.
+# The shell itself reads it, up to the KRL's own bytes.
 read_parcel() {
     verify krl@ssh-ca "$W/krl"
-    sed '/^end$/q' <"$W/krl" >"$W/krl-manifest"
-    {
-        read -r magic && read -r _ krl_version && read -r _ krl_issued && read -r _ krl_sha256 && read -r _ krl_size
-    } <"$W/krl-manifest" || magic=
-    [ "$magic" = 'ssh-ca-krl v1' ] && is_number "$krl_version" && is_number "$krl_issued" && is_number "$krl_size" &&
+    magic='' canaries='' ended=no manifest_size=0 number=0
+    while IFS= read -r line; do
+        manifest_size=$((manifest_size + ${#line} + 1)) number=$((number + 1))
+        case $number in
+        1) magic=$line ;;
+        2) krl_version=${line#* } ;;
+        3) krl_issued=${line#* } ;;
+        4) krl_sha256=${line#* } ;;
+        5) krl_size=${line#* } ;;
+        *)
+            case $line in
+            end) ended=yes && break ;;
+            'revoked '* | 'good '*) canaries="$canaries$line
+" ;;
+            esac
+            ;;
+        esac
+        [ "$number" -lt 1000 ] || break
+    done <"$W/krl"
+    [ "$magic" = 'ssh-ca-krl v1' ] && [ "$ended" = yes ] && is_number "$krl_version" && is_number "$krl_issued" && is_number "$krl_size" &&
         is_hex "$krl_sha256" 64 || refuse bad-krl "the manifest of the KRL parcel cannot be read"
-    [ "$(size_of "$W/krl")" -eq $(($(size_of "$W/krl-manifest") + krl_size)) ] ||
-        refuse bad-krl "the KRL parcel is cut off, or longer than it says"
-    grep -E '^(revoked|good) ' "$W/krl-manifest" >"$W/canaries" || refuse bad-krl "the KRL parcel has no canaries"
+    [ "$(size_of "$W/krl")" -eq $((manifest_size + krl_size)) ] || refuse bad-krl "the KRL parcel is cut off, or longer than it says"
+    [ -n "$canaries" ] || refuse bad-krl "the KRL parcel has no canaries"
     read_krl_state
     [ "$krl_version" -ge "$krl_seen" ] ||
         refuse old-krl "KRL version $krl_version came, but version $krl_seen was here already; a KRL never goes back"
@@ -92,62 +119,68 @@ krl_is_in_place() {
 install_krl() {
     choose_fleet
     lock krl 30
-    release_reserve
     read_parcel
+    # In steps, so that it is not made anew for each entry.
+    reserve_wanted=$(((krl_size * 4 + 589823) / 65536 * 65536))
+    [ "$reserve_wanted" -gt "$reserved" ] || reserve_wanted=$reserved
     krl_changed=no
     if krl_is_in_place; then
         did krl-unchanged "version $krl_version"
     else
         { [ -d "$CA" ] || mkdir -p -m 755 "$CA"; } && { [ -d "$STATE" ] || mkdir -p -m 700 "$STATE"; } ||
             refuse disk "the folders of the KRL could not be made"
-        new=$CA/.revoked.krl.new
         # A folder of that name would make sshd refuse everybody; nobody but root can have put it there.
         [ ! -d "$KRL" ] || rm -rf "$KRL"
-        tail -c "$krl_size" "$W/krl" >"$new" && [ "$(sha256 "$new")" = "$krl_sha256" ] && chmod 644 "$new" && sync "$new" || {
-            rm -f "$new"
+        new=$CA/.revoked.krl.new new_state=$STATE/krl.ssh-ca-new
+        # Where there is no room, the reserve makes some.
+        stage_krl || { rm -f "$RESERVE" && stage_krl; } || {
+            rm -f "$new" "$new_state"
             refuse disk "the KRL could not be written beside the one in use, or came with another hash; the old one stays"
         }
         did krl-staged
-        canaries_hold "$new" <"$W/canaries" || {
-            rm -f "$new"
+        judge_canaries "$new" || {
+            rm -f "$new" "$new_state"
             refuse canary "OpenSSH on this machine does not read this KRL as it must; the old one stays"
         }
         did krl-checked
         # Version first: after a power cut here, only this KRL or a newer one is accepted, and it is put in place then.
-        { echo "$krl_version $krl_sha256 $krl_issued" && cat "$W/canaries"; } | write_whole "$STATE/krl" 600 || {
+        mv -f "$new_state" "$STATE/krl" && sync "$STATE" || {
             rm -f "$new"
             refuse disk "the KRL's version could not be written down; the old KRL stays"
         }
         did krl-recorded
-        mv -f "$new" "$KRL" && sync "$CA" && [ "$(sha256 "$KRL")" = "$krl_sha256" ] ||
+        mv -f "$new" "$KRL" && sync "$CA" && in_place=$(sha256 "$KRL") && [ "$in_place" = "$krl_sha256" ] ||
             refuse failed "the KRL could not be renamed into place; look at $CA"
-        krl_changed=yes
+        # Its canaries were judged, and its bytes are the same.
+        krl_changed=yes krl_judged=$in_place
         did krl-installed "version $krl_version"
     fi
-    rm -f "$W/krl" "$W/krl-manifest"
-    make_reserve
+    if [ ! -f "$RESERVE" ]; then make_reserve; fi
     unlock krl
 }
 
-# Space for the next KRL, kept against a full disk: its parcel, the file beside the old one, the state.
-release_reserve() {
-    least=$(($(size_of "$W/krl") * 3 / 1024 + 256))
-    set --
-    for place in "$CA" "$STATE" "$W"; do
-        if [ -d "$place" ]; then set -- "$@" "$place"; fi
-    done
-    # What cannot be said counts as full.
-    if df -Pk "$@" 2>/dev/null | awk -v least="$least" -v places=$# 'NR > 1 && $4 < least { full = 1 } END { exit !(full || NR <= places) }'; then
-        rm -f "$RESERVE"
-    fi
+# Writes the KRL and the state of it beside those in use, and the canaries that will judge it; all of it is on the disk then.
+stage_krl() {
+    # Before its new size is written down: what is there then is never smaller than what stands there.
+    if [ "$reserve_wanted" -ne "$reserved" ] && [ -f "$RESERVE" ]; then rm -f "$RESERVE"; fi
+    # What a killed run left behind may have another mode.
+    if [ -e "$new" ] || [ -e "$new_state" ]; then rm -f "$new" "$new_state"; fi
+    umask 022
+    tail -c "$krl_size" "$W/krl" >"$new"
+    wrote=$?
+    umask 077
+    [ "$wrote" -eq 0 ] && printf '%s %s %s %s\n%s' "$krl_version" "$krl_sha256" "$krl_issued" "$reserve_wanted" "$canaries" >"$new_state" &&
+        write_canaries <<-END && [ "$(sha256 "$new")" = "$krl_sha256" ] && sync "$new" "$new_state"
+		$canaries
+	END
 }
 
+# Space for the next KRL, kept against a full disk: its parcel, the file beside the old one, the state.
 make_reserve() {
-    # In steps, so that it is not written anew for each entry.
-    wanted=$(((krl_size * 4 + 589823) / 65536 * 65536))
-    if [ -f "$RESERVE" ] && [ "$(size_of "$RESERVE")" -ge "$wanted" ]; then return; fi
-    # Random bytes: a file system that compresses would keep no room with zeros.
-    if head -c "$wanted" /dev/urandom >"$RESERVE" 2>/dev/null && sync "$RESERVE"; then return; fi
-    rm -f "$RESERVE"
+    # Random bytes: a file system that compresses would keep no room with zeros. Whole or not at all.
+    if head -c "$reserve_wanted" /dev/urandom >"$RESERVE.new" 2>/dev/null && sync "$RESERVE.new" && mv -f "$RESERVE.new" "$RESERVE"; then
+        return
+    fi
+    rm -f "$RESERVE.new"
     warning no-reserve "the disk is too full to keep room for the next KRL; free some space"
 }

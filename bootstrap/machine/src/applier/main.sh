@@ -8,16 +8,12 @@ tick)
     tick "${2-}"
     exit 0
     ;;
-later)
-    later
-    exit 0
-    ;;
 first-contact) first_contact=yes ;;
 '') ;;
 *) refuse bad-request "the applier takes no arguments" ;;
 esac
 
-[ "$(id -u)" = 0 ] || refuse failed "the applier must run as root"
+is_root || refuse failed "the applier must run as root"
 make_work
 read_request
 if [ "$first_contact" = no ] && { [ -e "$W/fleet" ] || [ -e "$W/admin-key" ] || [ -n "$word_trust" ]; }; then

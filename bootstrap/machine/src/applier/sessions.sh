@@ -8,40 +8,36 @@ SESSIONS=$RUN/sessions
 # Writes $W/connections: `PID STARTED ACCOUNT PEER RECORD|-` for each ssh connection that is logged in.
 find_connections() {
     sshd_processes >"$W/sshd"
-    sshd_uid=$(id -u sshd 2>/dev/null)
     : >"$W/connections"
-    while read -r pid parent_pid uid _; do
-        [ "$uid" = 0 ] && process "$pid" || continue
+    with_record=' '
+    while read -r pid parent_pid uid _ started somebody as_root; do
+        [ "$uid" = 0 ] || continue
         record=$SESSIONS/$pid
         if read_record "$record"; then
             echo "$pid $started $account $peer $record" >>"$W/connections"
+            with_record="$with_record$pid "
             continue
         fi
         # No record: the connection is older than the record, or it could not be written. It is logged in when a child of it runs as
-        # somebody; a login as root has no such child, but says so in its title.
-        somebody=$(awk -v pid="$pid" -v sshd="${sshd_uid:-x}" '$2 == pid && $3 != 0 && $3 != sshd { print $3; exit }' "$W/sshd")
-        title=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)
-        case $title in
-        *'[listener]'* | *'[priv]'* | *'[accepted]'*) as_root=no ;;
-        sshd*': root@'*) as_root=yes ;;
-        *) as_root=no ;;
-        esac
-        # The child of a recorded connection is not one of its own.
-        if [ -n "$somebody" ]; then
+        # somebody; a login as root has no such child, but says so in its title. The child of a recorded connection is not one of its own.
+        if [ "$somebody" != - ]; then
             account=$(getent passwd "$somebody" | cut -d: -f1)
             echo "$pid $started ${account:--} - -" >>"$W/connections"
-        elif [ "$as_root" = yes ] && [ ! -f "$SESSIONS/$parent_pid" ]; then
+        elif [ "$as_root" = root ] && [ ! -f "$SESSIONS/$parent_pid" ]; then
             echo "$pid $started root - -" >>"$W/connections"
         fi
     done <"$W/sshd"
     # Records whose connection is gone.
     for record in "$SESSIONS"/[0-9]*; do
         [ -f "$record" ] || continue
-        grep -q " $record\$" "$W/connections" || [ -d "/proc/${record##*/}" ] || rm -f "$record"
+        case $with_record in
+        *" ${record##*/} "*) ;;
+        *) [ -d "/proc/${record##*/}" ] || rm -f "$record" ;;
+        esac
     done
 }
 
-# Sets account and peer from record $1, if it is of the process that `process` looked at last.
+# Sets account and peer from record $1, if it is of the process that began at $started.
 read_record() {
     began='' account='' peer=''
     {
@@ -54,7 +50,15 @@ read_record() {
 
 # The certificate of record $1, as one line; nothing where a plain key or a password opened it.
 certificate_of() {
-    sed -n 's/^publickey \([a-z0-9@.-]*-cert-v01@openssh\.com [A-Za-z0-9+/=]*\).*/\1/p' "$1" | head -n 1
+    while read -r method kind blob _; do
+        case "$method $kind" in
+        'publickey '*-cert-v01@openssh.com) ;;
+        *) continue ;;
+        esac
+        case $kind$blob in *[!-A-Za-z0-9+/=@.]*) continue ;; esac
+        printf '%s %s\n' "$kind" "$blob"
+        return
+    done <"$1"
 }
 
 # Sets what session_line needs: the clock in both its forms, and the processes above this one, with the connection that brought the request.
@@ -134,25 +138,35 @@ end_revoked() {
     find_connections
     clock=
     if [ "${1-}" = list ]; then prepare_lines; fi
-    if [ -d "$W/opened" ]; then rm -rf "$W/opened"; fi
-    mkdir "$W/opened"
+    set -- "${1-}"
     while read -r pid _ _ _ record; do
         [ "$record" != - ] || continue
-        certificate_of "$record" >"$W/opened/$pid"
-        [ -s "$W/opened/$pid" ] || rm -f "$W/opened/$pid"
+        certificate_of "$record" >"$W/opened.$pid"
+        if [ -s "$W/opened.$pid" ]; then set -- "$@" "$W/opened.$pid"; fi
     done <"$W/connections"
-    : >"$W/answer"
-    if [ -n "$(ls "$W/opened")" ]; then
-        ssh-keygen -Q -f "$KRL" "$W"/opened/* >"$W/answer" 2>/dev/null
+    doing=$1
+    shift
+    # ` PID ` of each connection whose certificate the KRL revokes.
+    revoked_pids=' '
+    if [ $# -gt 0 ]; then
+        ssh-keygen -Q -f "$KRL" "$@" >"$W/answer" 2>/dev/null
         # It stops at the first that it cannot read: that one must not keep the others' sessions alive.
-        [ $? -lt 2 ] || for one in "$W"/opened/*; do ssh-keygen -Q -f "$KRL" "$one" 2>/dev/null; done >"$W/answer"
+        [ $? -lt 2 ] || for one; do ssh-keygen -Q -f "$KRL" "$one" 2>/dev/null; done >"$W/answer"
+        while IFS= read -r judged; do
+            case $judged in
+            "$W/opened."*': REVOKED')
+                judged=${judged#"$W/opened."}
+                revoked_pids="$revoked_pids${judged%%[!0-9]*} "
+                ;;
+            esac
+        done <"$W/answer"
     fi
     while read -r pid began account peer record; do
         state=live
         [ "$record" != - ] || state=unknown
-        if is_named "$pid" "$began" || is_revoked "$W/opened/$pid" || is_wanted "$W/opened/$pid"; then
+        if is_named "$pid" "$began" || is_revoked "$pid" || is_wanted "$W/opened.$pid"; then
             state=open
-            if [ "${1-}" != list ]; then
+            if [ "$doing" != list ]; then
                 line=$(session_line "$pid" "$account" "$peer" "$record" ended)
                 if end_connection "$pid" "$began"; then
                     [ "$record" = - ] || rm -f "$record"
@@ -162,13 +176,15 @@ end_revoked() {
                 left_open=yes
             fi
         fi
-        if [ "$state" != live ] || [ "${1-}" = list ]; then
+        if [ "$state" != live ] || [ "$doing" = list ]; then
             session_line "$pid" "$account" "$peer" "$record" "$state"
         fi
     done <"$W/connections"
 }
 
-is_revoked() { grep -q "^$1 .*: REVOKED\$" "$W/answer"; }
+is_revoked() {
+    case $revoked_pids in *" $1 "*) ;; *) return 1 ;; esac
+}
 
 is_named() {
     [ -s "$W/wanted" ] && grep -qx "session $1 $2" "$W/wanted"
@@ -190,21 +206,14 @@ recorded() {
 
 # A login that read the old KRL may begin its session a moment after the first look. Runs on after this request has ended.
 look_again_later() {
-    process $$ || return 0
-    copy=$RUN/later.$$
-    cp "$0" "$copy" 2>/dev/null || return 0
-    detach=
-    if have setsid; then detach=setsid; fi
-    (
-        exec </dev/null >/dev/null 2>&1 8>&- 9>&-
-        KNOWN_SESSIONS=$known LEFT_OPEN=$left_open
-        export KNOWN_SESSIONS LEFT_OPEN
-        exec $detach sh "$copy" later
-    ) &
+    # Nothing of the request stays open, or its connection would wait for this.
+    (later) </dev/null >/dev/null 2>&1 8>&- 9>&- &
 }
 
 later() {
-    known=${KNOWN_SESSIONS-} left_open=${LEFT_OPEN-yes}
+    trap - EXIT
+    # `$$` is still the process of the request, which ends now.
+    read -r own_pid _ </proc/self/stat || return
     for pause in 2 10 120; do
         sleep "$pause"
         looked_at=$known
@@ -214,6 +223,6 @@ later() {
         make_work
         end_revoked
         rm -rf "$W"
+        trap - EXIT
     done
-    rm -f "$0"
 }

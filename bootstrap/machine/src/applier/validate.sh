@@ -131,7 +131,7 @@ validate() {
         visudo -c -q -f "$W/stage/$number" >"$W/words" 2>&1 || refuse invalid-config "visudo does not accept the sudo rules: $(head -c 300 "$W/words")"
     fi
     # sshd refuses everybody where RevokedKeys names a file that is not there or cannot be read.
-    [ -s "$KRL" ] && sed 1d "$STATE/krl" 2>/dev/null | canaries_hold "$KRL" ||
+    [ -s "$KRL" ] && known_canaries_hold "$KRL" ||
         refuse no-krl "this machine has no sound KRL yet, and sshd would refuse everybody; send one in the same request"
     did validated
 }
