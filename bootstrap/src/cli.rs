@@ -89,7 +89,8 @@ pub struct AddArgs {
     /// An account that stands there already and that the CA may take over; may be given several times.
     #[arg(long = "adopt", value_name = "ACCOUNT")]
     pub adopt: Vec<String>,
-    /// The machine was made anew under its old name: replace the host key that the CA has pinned.
+    /// The machine does not know the CA any more, or the CA does not know it: it was made anew under its old name, or its
+    /// state or fleet key is another one. The CA pins the host key that it has now, and it is told everything anew.
     #[arg(long)]
     pub resync: bool,
     /// Show what would change; change nothing, neither on the machine nor at the CA.

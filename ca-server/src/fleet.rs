@@ -9,4 +9,5 @@ pub mod pulse;
 pub mod schedule;
 pub mod ssh;
 pub mod standing;
+pub mod succession;
 pub mod wanted;

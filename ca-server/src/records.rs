@@ -268,6 +268,9 @@ pub struct SeenRecord {
     /// The user CA keys that it trusts, by the generation that it applied; empty where that is not known.
     #[serde(default)]
     pub trusts: Vec<String>,
+    /// The fleet keys (`SHA256:…`) that it goes by, by its own word; empty where that is not known.
+    #[serde(default)]
+    pub fleet_keys: Vec<String>,
     /// The host CA key by which its host certificate is signed, by the same; empty where that is not known.
     #[serde(default)]
     pub host_ca: String,

@@ -13,6 +13,8 @@ mod day;
 mod document;
 #[path = "server/enrolment.rs"]
 mod enrolment;
+#[path = "server/fleet_key.rs"]
+mod fleet_key;
 #[path = "server/issuance.rs"]
 mod issuance;
 #[path = "server/policy.rs"]

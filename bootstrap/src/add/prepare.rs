@@ -1,10 +1,10 @@
 //! What the CA wants on the machine: asked for, and checked before it is sent there.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use ca_api::admin::{AdminReply, AdminRequest, MachinePrepare, MachinePrepared};
+use ca_api::admin::{AdminReply, AdminRequest, MachinePrepare, MachinePrepared, MachineSeen};
 use ca_client::api::{AdminError, CallError};
 use ca_machine::{
-    Bundle, Delivery, FirstContact, Namespace, Signed, Trust,
+    Bundle, Delivery, FirstContact, Namespace, Request, RunError, Signed, Succession, Trust,
     bundle::{AccountState, DecodeBundleError, Origin},
     preflight::Facts,
     sign::SignError,
@@ -53,6 +53,9 @@ pub enum PrepareError {
         /// Why.
         source: SignError,
     },
+    /// The machine does not say where it stands.
+    #[error(transparent)]
+    Run(#[from] RunError),
     /// The bundle is none.
     #[error("the CA sent a bundle that cannot be read: {0}; nothing was sent to the machine")]
     Bundle(#[from] DecodeBundleError),
@@ -78,6 +81,7 @@ impl PrepareError {
                 "Check that the CA runs and is reached from here, then run the command again."
                     .to_owned()
             }
+            Self::Run(error) => crate::contact::run_hint(error).to_owned(),
             _ => String::new(),
         }
     }
@@ -90,6 +94,8 @@ pub(super) struct Prepared {
     signed_bundle: Signed,
     signed_krl: Signed,
     fleet_keys: Vec<PublicKey>,
+    successions: Vec<Signed>,
+    trust: Trust,
 }
 
 pub(super) async fn prepare(
@@ -99,6 +105,10 @@ pub(super) async fn prepare(
     facts: &Facts,
     writes: Writes,
 ) -> Result<Prepared, PrepareError> {
+    let seen = match run.rebuilt {
+        Rebuilt::PersonSaysSo => Some(seen(contact).await?),
+        Rebuilt::No => None,
+    };
     let text = |key: &PublicKey| {
         key.to_openssh()
             .map_err(|_| PrepareError::Unreadable("a key"))
@@ -115,6 +125,7 @@ pub(super) async fn prepare(
         sshd_version: format!("OpenSSH_{}", facts.openssh),
         facts: serde_json::to_string(facts).expect("facts are texts and numbers"),
         rebuilt: run.rebuilt == Rebuilt::PersonSaysSo,
+        seen,
         dry_run: writes == Writes::Nothing,
     };
     let reply = run
@@ -124,11 +135,36 @@ pub(super) async fn prepare(
     let AdminReply::MachinePrepared(reply) = reply else {
         return Err(PrepareError::Answer);
     };
-    Prepared::check(reply, wanted)
+    let trust = match run.rebuilt {
+        Rebuilt::No => Trust::IfNone,
+        Rebuilt::PersonSaysSo => Trust::Replace {
+            succession: reply.succession,
+        },
+    };
+    Prepared::check(reply, wanted, trust)
+}
+
+/// What the machine has seen so far, by its own word.
+async fn seen(contact: &Contact) -> Result<MachineSeen, PrepareError> {
+    let connection = &contact.connection;
+    let report = connection
+        .first_contact(&Request::Report, &contact.privilege)
+        .await?;
+    let state = report.state().cloned().unwrap_or_default();
+    Ok(MachineSeen {
+        generation: state.generation,
+        bundle_sha256: if state.applied_generation == state.generation {
+            state.bundle_sha256
+        } else {
+            String::new()
+        },
+        krl_version: state.krl_version,
+        krl_sha256: state.krl_sha256,
+    })
 }
 
 impl Prepared {
-    fn check(reply: MachinePrepared, wanted: &Wanted) -> Result<Self, PrepareError> {
+    fn check(reply: MachinePrepared, wanted: &Wanted, trust: Trust) -> Result<Self, PrepareError> {
         let bytes = |text: &str, what| {
             BASE64_STANDARD
                 .decode(text)
@@ -144,6 +180,27 @@ impl Prepared {
             Signed::from_parts(namespace, object, signature.to_owned(), &fleet_keys)
                 .map_err(|source| PrepareError::Signature { what, source })
         };
+        let successions: Result<Vec<_>, _> = reply
+            .successions
+            .iter()
+            .map(|link| {
+                let object = link.object.as_bytes();
+                let old = Succession::decode(object)
+                    .map_err(|_| PrepareError::Unreadable("a succession"))?
+                    .old;
+                Signed::from_parts(
+                    Namespace::Succession,
+                    object.to_vec(),
+                    link.signature.clone(),
+                    &[old],
+                )
+                .map_err(|source| PrepareError::Signature {
+                    what: "a succession",
+                    source,
+                })
+            })
+            .collect();
+        let successions = successions?;
         let object = bytes(&reply.bundle, "a bundle")?;
         let bundle = Bundle::decode(&object)?;
         if bundle.machine != wanted.name || bundle.generation != reply.generation {
@@ -170,6 +227,8 @@ impl Prepared {
             signed_bundle,
             signed_krl,
             fleet_keys,
+            successions,
+            trust,
         })
     }
 
@@ -194,12 +253,12 @@ impl Prepared {
     /// Both lanes, with what only the first contact brings.
     pub(super) fn delivery(&self, wanted: &Wanted) -> Delivery {
         Delivery {
-            successions: Vec::new(),
+            successions: self.successions.clone(),
             krl: Some(self.signed_krl.clone()),
             bundle: Some(self.signed_bundle.clone()),
             first: Some(FirstContact {
                 fleet_keys: self.fleet_keys.clone(),
-                trust: Trust::IfNone,
+                trust: self.trust,
                 admin: wanted
                     .admin_key
                     .clone()

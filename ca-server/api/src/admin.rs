@@ -508,9 +508,26 @@ pub struct MachinePrepare {
     /// A machine of that name with another host key is meant to be replaced.
     #[serde(default)]
     pub rebuilt: bool,
+    /// What the machine has seen, where it is to be told anew (`--resync`): what it is to take must be newer.
+    #[serde(default)]
+    pub seen: Option<MachineSeen>,
     /// Change nothing in the store: show what would be.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// What a machine has seen, by its own word.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineSeen {
+    /// The highest generation.
+    pub generation: u64,
+    /// SHA-256 of the bundle of that generation, hex; empty where it did not stay.
+    pub bundle_sha256: String,
+    /// The highest KRL version.
+    pub krl_version: u64,
+    /// SHA-256 of the KRL that stands there, hex.
+    pub krl_sha256: String,
 }
 
 /// One line of the answer's stream.

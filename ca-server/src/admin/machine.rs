@@ -1,5 +1,7 @@
 //! Machines: prepared for bootstrap, proven, moved, enforced, removed.
 
+mod anew;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -7,11 +9,13 @@ use std::{
 
 use ca_api::{
     ApiError, ErrorCode,
-    admin::{AdminReply, MachinePrepare, MachinePrepared, ProbeCertificates},
+    admin::{AdminReply, MachinePrepare, MachinePrepared, ProbeCertificates, SignedText},
 };
+use ca_machine::Namespace;
 use policies::{AccountName, Machine, MachineName, Policy, PoolName};
 use ssh_key::{HashAlg, PublicKey};
 
+use self::anew::{krl_for, outdo};
 use super::{
     change::{ChangeError, Editing, policy_change, store_error},
     look, parse, parse_all,
@@ -20,11 +24,13 @@ use super::{
 };
 use crate::{
     ca::{Ca, unix_ms},
-    fleet::wanted::{self, Sources},
+    fleet::{
+        succession,
+        wanted::{self, Sources},
+    },
     issue::probe::{NOWHERE_POOL, Own, PROBE_ACCOUNT, PROBE_POOL, REVOKED_KEY_ID, issue_own},
     ledger::{Actor, Event},
     records::{Compiled, FleetRecord, MachineStatus, NameRecord, SeenRecord, fleet, name_key},
-    revoke::krl,
     session::directory::host_names,
     store::{Read, ReadError, Revision, Table},
 };
@@ -88,7 +94,7 @@ pub async fn prepare(
         check_host_key(old, &wanted)?;
     }
     check_names(ca, &wanted.name, &wanted.request.address)?;
-    let krl = krl::current(ca).await.map_err(unavailable)?;
+    let krl = krl_for(ca, &wanted.name, &wanted.request).await?;
     let (certificate, until) = if wanted.request.dry_run {
         old.as_ref().map_or_else(Default::default, |old| {
             (
@@ -101,7 +107,9 @@ pub async fn prepare(
     };
     let name = wanted.name.clone();
     let (record, compiled) = if wanted.request.dry_run {
-        dry_run(ca, &wanted, fresh_record(old, &wanted, certificate, until))?
+        let mut record = fresh_record(old, &wanted, certificate, until);
+        outdo(&mut record, wanted.request.seen.as_ref());
+        dry_run(ca, &wanted, record)?
     } else {
         let shared = Arc::clone(ca);
         policy_change(ca, actor, move |policy, editing| {
@@ -115,6 +123,7 @@ pub async fn prepare(
                 retire_host_key(editing, old, &wanted.host_key);
             }
             let mut record = fresh_record(old, &wanted, certificate.clone(), until);
+            outdo(&mut record, wanted.request.seen.as_ref());
             let compiled = compile(policy);
             refresh(&shared, &wanted.name, &mut record, &compiled, editing)?;
             editing.record(&Event::MachinePrepared {
@@ -128,14 +137,28 @@ pub async fn prepare(
         .await?
     };
     let accounts = policies::accounts_on(&compiled.index, &name, ca.clock.now());
+    // Taken once: what is signed, and what leads to the key that signs, belong together.
     let keys = ca.keys();
+    let chain = succession::chain(ca, &keys).map_err(unavailable)?;
+    let bundle = wanted::signed_bundle(&keys, &record).map_err(unavailable)?;
+    let parcel =
+        wanted::signed(&keys, Namespace::Krl, &krl.parcel, &krl.signature).map_err(unavailable)?;
     Ok(AdminReply::MachinePrepared(MachinePrepared {
         generation: record.generation,
         bundle: record.bundle,
-        bundle_signature: record.bundle_signature,
+        bundle_signature: bundle.signature().to_owned(),
         krl: krl.parcel,
-        krl_signature: krl.signature,
+        krl_signature: parcel.signature().to_owned(),
         krl_version: krl.version,
+        successions: chain
+            .onward(&[])
+            .iter()
+            .map(|signed| SignedText {
+                object: String::from_utf8_lossy(signed.object()).into_owned(),
+                signature: signed.signature().to_owned(),
+            })
+            .collect(),
+        succession: chain.highest(),
         fleet_keys: keys.fleet.trusted_texts(),
         host_cas: keys.host_ca.trusted_texts(),
         who: look::users(&compiled, &name, ca.clock.now()),

@@ -27,7 +27,8 @@ use crate::{
     ca::{Ca, unix_ms},
     fleet::{
         agent::SyncAgent,
-        deliver::{limits, target},
+        deliver::{limits, seen, target},
+        succession,
     },
     ledger::{Actor, Event},
     records::FleetRecord,
@@ -267,6 +268,8 @@ enum EndError {
     Record(#[from] ssh_key::Error),
     #[error(transparent)]
     Sign(#[from] SignError),
+    #[error("what is known of it cannot be read: {0}")]
+    Store(#[from] ReadError),
     #[error("the order could not be written down, so it was not sent: {0}")]
     Ledger(String),
     #[error(transparent)]
@@ -301,9 +304,11 @@ async fn end_on(
                 .collect(),
         };
         write_down(ca, actor, ids, number).await?;
+        let keys = ca.keys();
+        let chain = succession::chain(ca, &keys)?;
         let request = Request::Order {
-            order: order.sign(&SigningKey(ca.keys().fleet.current().as_ref()))?,
-            successions: Vec::new(),
+            order: order.sign(&SigningKey(keys.fleet.current().as_ref()))?,
+            successions: chain.onward(&seen(ca, name)?.fleet_keys),
         };
         let report = exchange(&target, &request, &limits(ca)).await?;
         let Some((code, detail)) = report.refusal() else {

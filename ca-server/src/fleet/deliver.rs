@@ -19,9 +19,10 @@ use ssh_key::{Certificate, HashAlg, PublicKey};
 use judged::{Cause, Failure, KrlThere, Reached, proven};
 
 pub use super::schedule::Lanes;
-use super::{agent::SyncAgent, courier::Attempt, kept::Kept, wanted};
+use super::{agent::SyncAgent, courier::Attempt, kept::Kept, succession, wanted};
 use crate::{
     ca::Ca,
+    keys::record::fingerprint,
     records::{FleetRecord, KrlRecord, SeenRecord},
     revoke::krl,
     store::{Read, ReadError, Table},
@@ -80,6 +81,7 @@ pub async fn deliver(
     let mut wanted = Wanted {
         krl: Arc::clone(krl),
         record: record.clone(),
+        goes_by: seen.fleet_keys.clone(),
     };
     let mut answered = true;
     let mut tries = 1;
@@ -99,11 +101,15 @@ pub async fn deliver(
             seen.krl_ca_keys.clone_from(&krl.ca_keys);
             applied(&mut seen, done.generation, &wanted.record);
             seen.last_seen_unix = Some(ca.clock.now().unix_timestamp());
+            seen.fleet_keys.clone_from(&done.goes_by);
             seen.trouble = String::new();
             Ok(done)
         }
         Err(failure) => {
             answered = failure.reached == Reached::Yes;
+            if let Some(goes_by) = failure.goes_by {
+                seen.fleet_keys = goes_by;
+            }
             if let Some(stands) = failure.stands {
                 // It answered, and did not do all that was asked: a refused bundle takes nothing from a KRL that is there (R10).
                 seen.last_seen_unix = Some(ca.clock.now().unix_timestamp());
@@ -175,6 +181,7 @@ pub fn host_ca(record: &FleetRecord) -> String {
 }
 
 struct Done {
+    goes_by: Vec<String>,
     generation: u64,
     sessions_ended: Vec<String>,
     sessions_open: Vec<String>,
@@ -188,6 +195,8 @@ const TRIES: u32 = 3;
 struct Wanted {
     krl: Arc<KrlRecord>,
     record: FleetRecord,
+    /// The fleet keys that the machine goes by, as far as is known.
+    goes_by: Vec<String>,
 }
 
 impl Wanted {
@@ -195,6 +204,14 @@ impl Wanted {
     async fn may_pass(&mut self, ca: &Ca, machine: &MachineName, failure: &Failure) -> bool {
         match failure.cause {
             Cause::Lasting => false,
+            // Put back to an older disk, or led on by somebody else meanwhile: now that it has said what it goes by, there may be a way.
+            Cause::OtherFleetKey => match &failure.goes_by {
+                Some(goes_by) if *goes_by != self.goes_by => {
+                    self.goes_by.clone_from(goes_by);
+                    true
+                }
+                _ => false,
+            },
             Cause::Busy => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 self.renew(ca, machine).await;
@@ -239,19 +256,22 @@ async fn attempt(
     let wrong = |error: &dyn std::fmt::Display| Failure::new(error.to_string());
     let target = target(ca, &ways.agent, record).map_err(|error| wrong(&error))?;
     let limits = limits(ca);
-    let parcel = wanted::signed(ca, Namespace::Krl, &krl.parcel, &krl.signature)
+    // Taken once: what is signed, and what leads to the key that signs, belong together.
+    let keys = ca.keys();
+    let chain = succession::chain(ca, &keys).map_err(|error| wrong(&error))?;
+    let parcel = wanted::signed(&keys, Namespace::Krl, &krl.parcel, &krl.signature)
         .map_err(|error| wrong(&error))?;
     let bundle = match lanes {
         Lanes::Krl => None,
         // A bundle that cannot be used keeps no KRL from its machine (R10); it counts as behind, and is tried again.
-        Lanes::Both => wanted::signed_bundle(ca, record)
+        Lanes::Both => wanted::signed_bundle(&keys, record)
             .inspect_err(|error| tracing::error!(%error, "only the KRL is brought"))
             .ok(),
     };
     let nonce = Nonce::random();
     let request = Request::Apply {
         delivery: Delivery {
-            successions: Vec::new(),
+            successions: chain.onward(&wanted.goes_by),
             krl: Some(parcel),
             bundle,
             first: None,
@@ -264,7 +284,20 @@ async fn attempt(
         .ask(machine, &target, &request, &limits)
         .await
         .map_err(|error| Failure::unanswered(&error))?;
-    proven(&report, krl)?;
+    let goes_by = goes_by(&report);
+    proven(&report, krl).map_err(|failure| {
+        let lost = failure.cause == Cause::OtherFleetKey
+            && goes_by.as_ref().is_some_and(|keys| !chain.begins_at(keys));
+        Failure {
+            reason: if lost {
+                astray(machine)
+            } else {
+                failure.reason
+            },
+            goes_by: goes_by.clone(),
+            ..failure
+        }
+    })?;
     let generation = report.state().map_or(0, |state| state.applied_generation);
     // Only what this delivery brought: a change that waits for somebody else's proofs is theirs to confirm (H2, R10).
     if report.awaiting() == Some(nonce) {
@@ -272,11 +305,25 @@ async fn attempt(
         confirm(&target, &limits, nonce, generation).await?;
     }
     Ok(Done {
+        goes_by: goes_by.unwrap_or_default(),
         generation,
         sessions_ended: named(&report, &[SessionState::Ended]),
         sessions_open: named(&report, &[SessionState::Open, SessionState::Unknown]),
         changes: changes(&report),
     })
+}
+
+/// The fleet keys that the machine says it goes by; `None` where it does not say.
+fn goes_by(report: &Report) -> Option<Vec<String>> {
+    let state = report.state()?;
+    Some(state.trusted().iter().map(fingerprint).collect())
+}
+
+/// The CA's word does not reach it any more, and must not: an admin's own login does.
+fn astray(machine: &MachineName) -> String {
+    format!(
+        "it goes by another fleet key, from which nothing leads to the one in force: run `bootstrap add-machine {machine} --resync`"
+    )
 }
 
 /// How often a confirmation is tried: sshd closes its listener for a moment when it is reloaded.

@@ -142,6 +142,11 @@ fn is_due(seen: &SeenRecord, now_unix: i64) -> bool {
         .is_none_or(|at| now_unix.saturating_sub(at) >= LOOK_AGAIN_SECS || at > now_unix)
 }
 
+/// Does a machine go by another fleet key than the one that signs? It is led on by the next request, also where nothing else is to be brought.
+fn is_behind(seen: &SeenRecord, fleet_key: &str) -> bool {
+    !seen.fleet_keys.is_empty() && !seen.fleet_keys.iter().any(|key| key == fleet_key)
+}
+
 /// A round failed as a whole.
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
@@ -175,6 +180,8 @@ fn needs(ca: &Ca, krl: u64, greet: usize) -> Result<Vec<(MachineName, Need)>, Re
         .into_iter()
         .collect();
     let nothing = SeenRecord::default();
+    let keys = ca.keys();
+    let fleet_key = keys.fleet.current_held().fingerprint();
     Ok(fleet(&view)?
         .into_iter()
         .filter(|(_, record)| record.status == MachineStatus::Managed)
@@ -185,7 +192,7 @@ fn needs(ca: &Ca, krl: u64, greet: usize) -> Result<Vec<(MachineName, Need)>, Re
             let need = Need {
                 krl: lacking(krl, seen.krl_version),
                 generation: lacking(record.generation, seen.generation),
-                look: number < greet || is_due(seen, now_unix),
+                look: number < greet || is_due(seen, now_unix) || is_behind(seen, fleet_key),
                 silent: !seen.trouble.is_empty(),
             };
             (name, need)

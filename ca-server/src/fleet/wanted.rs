@@ -10,7 +10,7 @@ use ca_machine::{
     spec::{OpenSshVersion, RenderError, SudoCommand},
 };
 use policies::{AccountName, MachineAccount, MachineName, Sudo};
-use ssh_key::Certificate;
+use ssh_key::{Certificate, PublicKey};
 use time::OffsetDateTime;
 
 use crate::{
@@ -354,22 +354,22 @@ fn changed<R: Read>(ca: &Ca, source: &R) -> Result<Vec<(MachineName, FleetRecord
 /// The stored bundle of a machine, as it travels.
 ///
 /// # Errors
-/// When what is stored is not signed by the fleet key.
-pub fn signed_bundle(ca: &Ca, record: &FleetRecord) -> Result<Signed, WantedError> {
+/// When what is stored is not signed by a fleet key of this CA.
+pub fn signed_bundle(keys: &Keys, record: &FleetRecord) -> Result<Signed, WantedError> {
     signed(
-        ca,
+        keys,
         Namespace::Bundle,
         &record.bundle,
         &record.bundle_signature,
     )
 }
 
-/// A stored object and its signature, put together again.
+/// A stored object and its signature, put together again: by the fleet key that signs now, also where another one signed it before.
 ///
 /// # Errors
-/// When it is not signed by the fleet key.
+/// When it is not signed by a fleet key of this CA, or the one that signs now does not.
 pub fn signed(
-    ca: &Ca,
+    keys: &Keys,
     namespace: Namespace,
     object: &str,
     signature: &str,
@@ -377,11 +377,16 @@ pub fn signed(
     let bytes = STANDARD
         .decode(object)
         .map_err(|error| WantedError::Sign(error.to_string()))?;
-    Signed::from_parts(
-        namespace,
-        bytes,
-        signature.to_owned(),
-        &ca.keys().fleet.trusted(),
-    )
-    .map_err(|error| WantedError::Sign(error.to_string()))
+    let wrong = |error: ca_machine::sign::SignError| WantedError::Sign(error.to_string());
+    let now = keys.fleet.current_held();
+    let by = |keys: &[PublicKey], bytes| {
+        Signed::from_parts(namespace, bytes, signature.to_owned(), keys)
+    };
+    if let Ok(signed) = by(&[now.key().clone()], bytes.clone()) {
+        return Ok(signed);
+    }
+    let all: Vec<PublicKey> = keys.fleet.all().map(|held| held.key().clone()).collect();
+    let before = by(&all, bytes).map_err(wrong)?;
+    let signer = SigningKey(keys.fleet.current().as_ref());
+    Signed::sign(&signer, namespace, before.object().to_vec()).map_err(wrong)
 }

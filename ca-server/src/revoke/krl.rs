@@ -64,6 +64,14 @@ impl From<ReadError> for KrlError {
 /// # Errors
 /// See [`KrlError`].
 pub async fn current(ca: &Ca) -> Result<KrlRecord, KrlError> {
+    newer_than(ca, None).await
+}
+
+/// The KRL in force, made anew if a machine has one that is newer, or another of the same version: as after a restore.
+///
+/// # Errors
+/// See [`KrlError`].
+pub async fn newer_than(ca: &Ca, seen: Option<(u64, &str)>) -> Result<KrlRecord, KrlError> {
     let _one_at_a_time = ca.publishing.lock().await;
     let now = ca.clock.now().unix_timestamp();
     let keys = ca.key_room.at(&ca.db.snapshot()?)?;
@@ -88,12 +96,18 @@ pub async fn current(ca: &Ca) -> Result<KrlRecord, KrlError> {
         && old.covers == next
         && old.ca_keys == canaries.ca_keys
         && !entries.iter().any(|(_, record)| left(record))
+        && seen.is_none_or(|(version, sha256)| {
+            version < old.version || version == old.version && sha256 == old.krl_sha256
+        })
     {
         return Ok(old.clone());
     }
     let (gone, kept): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(_, record)| left(record));
     let kept: Vec<RevocationRecord> = kept.into_iter().map(|(_, record)| record).collect();
-    let last_version = old.as_ref().map_or(0, |old| old.version);
+    let last_version = old
+        .as_ref()
+        .map_or(0, |old| old.version)
+        .max(seen.map_or(0, |(version, _)| version));
     let stamp = Stamp {
         // The version follows the clock and never falls: after a restore it is still above what any machine has (R2, S7).
         version: u64::try_from(now).unwrap_or(0).max(last_version + 1),

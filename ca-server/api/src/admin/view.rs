@@ -135,12 +135,27 @@ pub struct MachinePrepared {
     pub krl_version: u64,
     /// Fleet public keys, OpenSSH text: what the machine verifies with from now on.
     pub fleet_keys: Vec<String>,
+    /// What leads a machine that goes by an earlier fleet key to these, the oldest first.
+    #[serde(default)]
+    pub successions: Vec<SignedText>,
+    /// The highest number of a succession that there ever was: none up to it is to be followed by a machine that is told anew.
+    #[serde(default)]
+    pub succession: u64,
     /// Host CA public keys, OpenSSH text.
     pub host_cas: Vec<String>,
     /// Who will reach the machine, as whom: `alice@corp.example as alice`.
     pub who: Vec<String>,
     /// An account of an employee there, for the proof that passwords do not work; absent if there is none yet.
     pub sample_account: Option<String>,
+}
+
+/// A text with its signature by a fleet key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedText {
+    /// The text.
+    pub object: String,
+    /// Its SSHSIG, PEM.
+    pub signature: String,
 }
 
 /// Certificates on bootstrap's throw-away key: two minutes long, forced command, account `ssh-ca-probe` only.

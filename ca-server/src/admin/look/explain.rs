@@ -219,7 +219,7 @@ fn side(
 /// The accounts that are open in the bundle of the wanted generation.
 fn accounts_in(ca: &Ca, record: &FleetRecord) -> BTreeSet<AccountName> {
     let signed = wanted::signed(
-        ca,
+        &ca.keys(),
         Namespace::Bundle,
         &record.bundle,
         &record.bundle_signature,

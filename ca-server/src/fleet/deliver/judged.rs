@@ -15,6 +15,8 @@ pub(super) struct Failure {
     pub(super) cause: Cause,
     /// Whether it is there at all.
     pub(super) reached: Reached,
+    /// The fleet keys (`SHA256:…`) that it goes by, if it said so.
+    pub(super) goes_by: Option<Vec<String>>,
 }
 
 /// Did the machine say anything?
@@ -31,6 +33,8 @@ pub(super) enum Cause {
     Overtaken,
     /// Another run was at work there.
     Busy,
+    /// It goes by another fleet key than the one that signed.
+    OtherFleetKey,
     /// Something that another try does not mend.
     Lasting,
 }
@@ -55,6 +59,7 @@ impl Failure {
             stands: None,
             cause: Cause::Lasting,
             reached: Reached::Yes,
+            goes_by: None,
         }
     }
 
@@ -100,6 +105,7 @@ pub(super) fn proven(report: &Report, krl: &KrlRecord) -> Result<(), Failure> {
         }),
         cause,
         reached: Reached::Yes,
+        goes_by: None,
     };
     if let Some((code, detail)) = report.refusal() {
         return Err(fail(
@@ -144,6 +150,7 @@ fn cause_of(refusal: &str) -> Cause {
     match refusal {
         "old-krl" | "old-generation" => Cause::Overtaken,
         "busy" => Cause::Busy,
+        "bad-signature" => Cause::OtherFleetKey,
         _ => Cause::Lasting,
     }
 }
@@ -194,7 +201,7 @@ mod tests {
             ("old-krl", Cause::Overtaken),
             ("old-generation", Cause::Overtaken),
             ("busy", Cause::Busy),
-            ("bad-signature", Cause::Lasting),
+            ("bad-signature", Cause::OtherFleetKey),
         ] {
             // Refused before it said where it stands: the reason is told all the same.
             let line =
