@@ -201,7 +201,7 @@ read_request() {
         succession=*) is_number "$value" && word_succession=$value ;;
         successions=* | fleet=* | admin-key=* | krl-sig=* | krl=* | bundle-sig=* | bundle=* | order-sig=* | order=* | key=* | certificate=* | accounts=*)
             part=${pair%%=*}
-            is_number "$value" && [ ! -e "$W/$part" ] && take "$value" "$W/$part" || false
+            is_number "$value" && [ ! -e "$W/$part" ] && take "$value" "$W/$part" && { [ "$part" != krl ] || size_of_krl=$value; }
             ;;
         *) false ;;
         esac || refuse bad-request "a word of the request is wrong: ${pair%%=*}"

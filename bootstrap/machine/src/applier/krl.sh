@@ -102,7 +102,7 @@ read_parcel() {
     done <"$W/krl"
     [ "$magic" = 'ssh-ca-krl v1' ] && [ "$ended" = yes ] && is_number "$krl_version" && is_number "$krl_issued" && is_number "$krl_size" &&
         is_hex "$krl_sha256" 64 || refuse bad-krl "the manifest of the KRL parcel cannot be read"
-    [ "$(size_of "$W/krl")" -eq $((manifest_size + krl_size)) ] || refuse bad-krl "the KRL parcel is cut off, or longer than it says"
+    [ "$size_of_krl" -eq $((manifest_size + krl_size)) ] || refuse bad-krl "the KRL parcel is cut off, or longer than it says"
     [ -n "$canaries" ] || refuse bad-krl "the KRL parcel has no canaries"
     read_krl_state
     [ "$krl_version" -ge "$krl_seen" ] ||
@@ -149,10 +149,9 @@ install_krl() {
             refuse disk "the KRL's version could not be written down; the old KRL stays"
         }
         did krl-recorded
-        mv -f "$new" "$KRL" && sync "$CA" && in_place=$(sha256 "$KRL") && [ "$in_place" = "$krl_sha256" ] ||
-            refuse failed "the KRL could not be renamed into place; look at $CA"
-        # Its canaries were judged, and its bytes are the same.
-        krl_changed=yes krl_judged=$in_place
+        mv -f "$new" "$KRL" && sync "$CA" || refuse failed "the KRL could not be renamed into place; look at $CA"
+        # The state line reads it back; with the same bytes, its canaries were judged already.
+        krl_changed=yes krl_judged=$krl_sha256
         did krl-installed "version $krl_version"
     fi
     if [ ! -f "$RESERVE" ]; then make_reserve; fi
