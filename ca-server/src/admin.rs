@@ -1,5 +1,6 @@
 //! The admin commands: one function behind every door (P5), each change in one transaction with its ledger entry.
 
+mod ca_move;
 pub mod change;
 pub mod checkup;
 pub mod door;
@@ -249,6 +250,9 @@ impl Admin {
                     .await
             }
             R::SessionEnd { ids } => self.end_sessions(actor, &ids).await,
+            R::CaMove { key, signer, pin } => {
+                ca_move::move_key(ca, actor, &key, &signer, pin).await
+            }
             R::CertList { employee, live } => look::certificates(ca, employee.as_deref(), live),
             R::CertShow { serial } => look::certificate(ca, serial),
             R::AuditList { last, about } => look::ledger(ca, last, about.as_deref()),

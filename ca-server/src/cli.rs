@@ -71,6 +71,7 @@ fn dispatch(cli: Cli, setup: Setup, clock: Clock) -> Result<Verdict, Failure> {
                 data: global.data,
                 names: options.names,
                 passphrase: options.passphrase.source(credentials()),
+                signers: options.signers,
             })?;
             let text = if global.json {
                 format!("{:#}\n", report.data)

@@ -1,6 +1,10 @@
 //! `ca-server init`: makes a data folder with every key, the store, and the first entry of the ledger.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use ca_api::Secret;
 use rand_core::{OsRng, RngCore};
@@ -8,11 +12,11 @@ use time::OffsetDateTime;
 
 use crate::{
     ca::unix_ms,
-    cli::args::InitArgs,
+    cli::args::{InitArgs, SignerChoice},
     cli::passphrase,
     config::Config,
     folder::{Folder, FolderError},
-    keys::{self, KeyRecord, KeysError, Purpose, record},
+    keys::{self, KeyRecord, KeysError, Place, Purpose, record},
     ledger::{Actor, CaId, Event},
     records::{CA, CaRecord, LIMITS},
     store::{Db, OpenError, ReadError, RedbBackend, Table, WriteError},
@@ -28,6 +32,12 @@ pub enum InitError {
     /// The keys.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// A key that is to be elsewhere.
+    #[error(transparent)]
+    Elsewhere(#[from] keys::MoveError),
+    /// A signer that was named twice for one key.
+    #[error("--signer was given twice for the {0} key: give one each, or one for all")]
+    TwoSigners(Purpose),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -81,8 +91,40 @@ pub fn run(args: &InitArgs) -> Result<InitReport, InitError> {
     } else {
         args.names.clone()
     };
+    let places = places(&args.signers)?;
     let passphrase = passphrase::read(&args.passphrase, passphrase::Purpose::Create)?;
-    create(&args.data, names, &passphrase, OffsetDateTime::now_utc())
+    let now = OffsetDateTime::now_utc();
+    create_in(&args.data, names, &passphrase, &places, now)
+}
+
+/// Where each key is to be, with the PINs that no file holds.
+fn places(signers: &[SignerChoice]) -> Result<BTreeMap<Purpose, Place>, InitError> {
+    let mut places = BTreeMap::new();
+    // One for a single key wins over one for all.
+    let (all, single): (Vec<_>, Vec<_>) = signers.iter().partition(|choice| choice.key.is_none());
+    for choice in single.into_iter().chain(all) {
+        let pin = passphrase::token_pin(&choice.spec)?;
+        let meant: Vec<Purpose> = match choice.key {
+            Some(key) => vec![Purpose::from(key)],
+            None => Purpose::ALL
+                .into_iter()
+                .filter(|purpose| !places.contains_key(purpose))
+                .collect(),
+        };
+        if meant.is_empty() {
+            return Err(InitError::TwoSigners(Purpose::UserCa));
+        }
+        for purpose in meant {
+            let place = Place {
+                spec: choice.spec.clone(),
+                pin: pin.clone(),
+            };
+            if places.insert(purpose, place).is_some() {
+                return Err(InitError::TwoSigners(purpose));
+            }
+        }
+    }
+    Ok(places)
 }
 
 /// Makes a data folder. Until its version file is written it counts as nothing, and a failure takes away what was begun.
@@ -95,9 +137,24 @@ pub fn create(
     passphrase: &Secret,
     now: OffsetDateTime,
 ) -> Result<InitReport, InitError> {
+    create_in(data, names, passphrase, &BTreeMap::new(), now)
+}
+
+/// The same, with some keys elsewhere than in files. A key that was made in a token stays there if something fails later, and
+/// is found again the next time.
+///
+/// # Errors
+/// See [`InitError`].
+pub fn create_in(
+    data: &std::path::Path,
+    names: Vec<String>,
+    passphrase: &Secret,
+    places: &BTreeMap<Purpose, Place>,
+    now: OffsetDateTime,
+) -> Result<InitReport, InitError> {
     let existed = data.exists();
     let folder = Folder::create(data)?;
-    fill(&folder, names, passphrase, now).inspect_err(|_| {
+    fill(&folder, names, passphrase, places, now).inspect_err(|_| {
         if let Err(error) = take_away(data, existed) {
             tracing::warn!(%error, data = %data.display(), "what `init` began could not be taken away");
         }
@@ -123,11 +180,12 @@ fn fill(
     folder: &Folder,
     names: Vec<String>,
     passphrase: &Secret,
+    places: &BTreeMap<Purpose, Place>,
     now: OffsetDateTime,
 ) -> Result<InitReport, InitError> {
     let config = Config::new(names.clone());
     folder.write("config.toml", toml::to_string(&config)?.as_bytes())?;
-    let created = keys::create(folder, passphrase)?;
+    let created = keys::create_in(folder, passphrase, places)?;
     let tls = Tls::create(folder, &created.seal, now)?;
     // A name that TLS cannot carry is found now, not at the first start.
     tls.leaf(&names, now)?;

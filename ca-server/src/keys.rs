@@ -3,7 +3,9 @@
 //! Those that others trust come in generations ([`Ring`]): what became of each is in the store, its private half in a file
 //! whose name follows from purpose and number. [`KeyRoom`] holds what is open; [`Keys`] is how they stand at one moment.
 
+pub mod elsewhere;
 mod files;
+pub mod moving;
 pub mod record;
 pub mod ring;
 mod seal;
@@ -16,6 +18,8 @@ use std::{
 use ca_api::Secret;
 use ssh_key::{PrivateKey, PublicKey, public::KeyData};
 
+pub use elsewhere::Place;
+pub use moving::MoveError;
 pub use record::{KeyRecord, Life, Purpose};
 pub use ring::{Held, Ring};
 pub use seal::Seal;
@@ -23,7 +27,7 @@ pub use seal::Seal;
 use crate::{
     folder::{Folder, FolderError},
     ledger::{Actor, Event},
-    signer::{Signer, SignerError},
+    signer::{Signer, SignerError, SignerSpec},
     store::{Db, Read, ReadError, Revision, StoreError, TableGroup, WriteError},
 };
 
@@ -62,6 +66,22 @@ pub enum KeysError {
     OtherKey {
         /// The key's name.
         name: String,
+    },
+    /// A file that says where a key is, and is not one.
+    #[error("{file} does not say where the key is: {why}")]
+    Signpost {
+        /// Which.
+        file: String,
+        /// Why not.
+        why: String,
+    },
+    /// A file that cannot be put aside.
+    #[error("cannot move {path}: {source}")]
+    Move {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// No key of a purpose signs.
     #[error("the store names no {0} key that signs: restore it from a backup")]
@@ -186,19 +206,41 @@ pub struct Created {
 /// # Errors
 /// When a file cannot be written.
 pub fn create(folder: &Folder, passphrase: &Secret) -> Result<Created, KeysError> {
-    let mut names = FIXED.map(str::to_owned).to_vec();
-    names.extend(Purpose::ALL.map(|purpose| purpose.name().to_owned()));
-    // Writing is done one after another: files of a folder share the name of the temporary one.
-    let mut made = BTreeMap::new();
-    for name in names {
-        made.insert(name.clone(), files::make(folder, &name, passphrase)?);
-    }
-    Ok(Created {
-        seal: Arc::new(Seal::new(&made["seal"])),
-        first: Purpose::ALL
-            .map(|purpose| (purpose, made[purpose.name()].public_key().clone()))
-            .to_vec(),
+    let none = BTreeMap::new();
+    create_in(folder, passphrase, &none).map_err(|error| match error {
+        MoveError::Keys(error) => error,
+        other => unreachable!("nothing else can happen to key files: {other}"),
     })
+}
+
+/// The same, with some keys elsewhere: found there, or made there.
+///
+/// # Errors
+/// When a file cannot be written, or a key cannot be reached or made where it is meant to be.
+pub fn create_in(
+    folder: &Folder,
+    passphrase: &Secret,
+    places: &BTreeMap<Purpose, Place>,
+) -> Result<Created, MoveError> {
+    // Writing is done one after another: files of a folder share the name of the temporary one.
+    let mut fixed = BTreeMap::new();
+    for name in FIXED {
+        fixed.insert(name, files::make(folder, name, passphrase)?);
+    }
+    let seal = Arc::new(Seal::new(&fixed["seal"]));
+    let mut first: Vec<(Purpose, PublicKey)> = Vec::new();
+    for purpose in Purpose::ALL {
+        let name = purpose.name();
+        let key = match places.get(&purpose) {
+            Some(place) if place.spec != SignerSpec::File => {
+                let taken = |key: &KeyData| first.iter().any(|(_, made)| made.key_data() == key);
+                files::make_elsewhere(folder, name, place.clone(), &seal, taken)?.1
+            }
+            _ => files::make(folder, name, passphrase)?.public_key().clone(),
+        };
+        first.push((purpose, key));
+    }
+    Ok(Created { seal, first })
 }
 
 /// Where the keys are: the files, the passphrase that opens them, and what is open.
@@ -327,6 +369,7 @@ fn open_missing(
     opened: &mut Opened,
 ) -> Result<(), KeysError> {
     let mut missing = Vec::new();
+    let seal = &*Arc::clone(&opened.fixed.seal);
     for record in records {
         let name = record.name();
         let key =
@@ -340,7 +383,7 @@ fn open_missing(
         }
     }
     let signers = at_once(&missing, |(name, ..)| {
-        files::signer(folder, name, passphrase)
+        files::signer(folder, name, passphrase, seal)
     });
     for ((name, key, life), signer) in missing.into_iter().zip(signers) {
         let checked = signer.and_then(|signer| {

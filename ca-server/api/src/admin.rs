@@ -379,6 +379,16 @@ pub enum AdminRequest {
         /// Their IDs, as the list has them.
         ids: Vec<String>,
     },
+    /// Moves a key of the CA into another back end; only over the socket on the CA's own host. Answer: [`AdminReply::Text`].
+    CaMove {
+        /// `user`, `host` or `fleet`.
+        key: String,
+        /// `file`, `agent:…` or `pkcs11:…`.
+        signer: String,
+        /// The token's PIN, where no file holds it.
+        #[serde(default)]
+        pin: Option<Secret>,
+    },
     /// Answer: [`AdminReply::Certificates`].
     CertList {
         /// Only this person's.

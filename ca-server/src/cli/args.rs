@@ -11,6 +11,8 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use policies::NameError;
 
+use crate::signer::{SignerSpec, SpecError};
+
 pub mod audit;
 pub mod cert;
 pub mod employee;
@@ -38,6 +40,8 @@ pub struct InitArgs {
     pub names: Vec<String>,
     /// Where the new passphrase comes from.
     pub passphrase: PassphraseSource,
+    /// Where keys are that are not in files of the data folder.
+    pub signers: Vec<SignerChoice>,
 }
 
 /// What `serve` needs.
@@ -51,6 +55,49 @@ pub struct ServeArgs {
     pub config: Option<PathBuf>,
     /// Where the passphrase comes from.
     pub passphrase: PassphraseSource,
+}
+
+/// Which key of the CA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CaKey {
+    /// Signs employees' certificates.
+    User,
+    /// Signs machines' certificates.
+    Host,
+    /// Signs what machines apply.
+    Fleet,
+}
+
+impl CaKey {
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Host => "host",
+            Self::Fleet => "fleet",
+        }
+    }
+}
+
+/// Where one key, or each, is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignerChoice {
+    /// Which; `None` for each that has none of its own.
+    pub key: Option<CaKey>,
+    /// Where.
+    pub spec: SignerSpec,
+}
+
+/// `[KEY=]SIGNER`.
+fn signer_choice(text: &str) -> Result<SignerChoice, SpecError> {
+    let (key, spec) = match text.split_once('=') {
+        Some(("user", spec)) => (Some(CaKey::User), spec),
+        Some(("host", spec)) => (Some(CaKey::Host), spec),
+        Some(("fleet", spec)) => (Some(CaKey::Fleet), spec),
+        _ => (None, text),
+    };
+    spec.parse().map(|spec| SignerChoice { key, spec })
 }
 
 /// Where a passphrase comes from: never from an argument or the environment (C3).
@@ -179,7 +226,9 @@ pub enum Command {
                   or from the systemd credential `ssh-ca-passphrase`; at least 12 characters.\n\n\
                   Examples:\n  \
                   ca-server init --name ca.corp.example --name 10.0.0.5\n  \
-                  ca-server init --data /srv/ca --passphrase-file /root/ca-passphrase"
+                  ca-server init --data /srv/ca --passphrase-file /root/ca-passphrase\n  \
+                  ca-server init --signer user=agent:/run/ca/agent.sock\n  \
+                  ca-server init --signer 'pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so'"
 )]
 pub struct InitOptions {
     /// A host name or IP address under which clients reach the server; the first goes into URLs.
@@ -188,6 +237,10 @@ pub struct InitOptions {
     /// Where the passphrase comes from.
     #[command(flatten)]
     pub passphrase: PassphraseOptions,
+    /// Where the CA's keys are: file (the default), agent:/path/to/socket, or
+    /// pkcs11:token=LABEL?module-path=/path/to/module.so. With user=, host= or fleet= in front it is for that key alone.
+    #[arg(long = "signer", value_name = "[KEY=]SIGNER", value_parser = signer_choice)]
+    pub signers: Vec<SignerChoice>,
 }
 
 /// `serve` as it is written.

@@ -10,6 +10,7 @@ use ca_api::Secret;
 use zeroize::Zeroizing;
 
 use super::{args::PassphraseSource, terminal};
+use crate::signer::SignerSpec;
 
 /// The fewest characters of a new passphrase.
 pub const MIN_CHARS: usize = 12;
@@ -35,6 +36,12 @@ pub enum PassphraseError {
          credential `ssh-ca-passphrase`"
     )]
     NoTerminal,
+    /// Nobody to ask for a PIN.
+    #[error(
+        "no PIN: there is no terminal to ask on; put it into a file that only its owner can read, and name that in the signer \
+         with pin-source=file:/path"
+    )]
+    NoPin,
     /// The terminal could not be read.
     #[error("cannot read the passphrase from the terminal: {0}")]
     Terminal(#[source] io::Error),
@@ -100,6 +107,29 @@ pub fn read(source: &PassphraseSource, purpose: Purpose) -> Result<Secret, Passp
         PassphraseSource::Credential(path) => from_file(path, purpose, Modes::Any),
         PassphraseSource::File(path) => from_file(path, purpose, Modes::OwnerOnly),
     }
+}
+
+/// The PIN of a token that no file holds: asked for where there is somebody. Nothing typed means that the token asks for it
+/// itself, on its own keys.
+///
+/// # Errors
+/// When there is nobody to ask.
+pub fn token_pin(spec: &SignerSpec) -> Result<Option<Secret>, PassphraseError> {
+    let SignerSpec::Pkcs11(token) = spec else {
+        return Ok(None);
+    };
+    if token.pin_file.is_some() {
+        return Ok(None);
+    }
+    if !io::stdin().is_terminal() {
+        return Err(PassphraseError::NoPin);
+    }
+    let name = token.token.as_ref().or(token.serial.as_ref());
+    let name = super::text::line(name.map_or("", String::as_str));
+    let mut typed = terminal::ask_hidden(&format!("PIN of the token {name}: "))
+        .map_err(PassphraseError::Terminal)?;
+    let typed = std::mem::take(&mut *typed);
+    Ok((!typed.is_empty()).then(|| Secret::new(typed)))
 }
 
 fn from_terminal(purpose: Purpose) -> Result<Secret, PassphraseError> {

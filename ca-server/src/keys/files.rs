@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use ca_api::Secret;
 use rand_core::OsRng;
-use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey};
+use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey, public::KeyData};
 use zeroize::Zeroizing;
 
-use super::KeysError;
+use super::{
+    KeysError, Seal,
+    elsewhere::{self, Place},
+    moving::MoveError,
+};
 use crate::{
     folder::Folder,
-    signer::{FileSigner, Signer, prove},
+    signer::{FileSigner, Signer, SignerError, pkcs11::Which, prove},
 };
 
 /// Makes a key and writes it: when this returns, it is on the disk.
@@ -46,7 +50,17 @@ pub(super) fn open(
     name: &str,
     passphrase: &Secret,
 ) -> Result<PrivateKey, KeysError> {
-    let text = Zeroizing::new(folder.read(&format!("keys/{name}"))?);
+    decrypt(folder, &format!("keys/{name}"), name, passphrase)
+}
+
+/// Decrypts the key of this name from the file at `path` in the folder.
+pub(super) fn decrypt(
+    folder: &Folder,
+    path: &str,
+    name: &str,
+    passphrase: &Secret,
+) -> Result<PrivateKey, KeysError> {
+    let text = Zeroizing::new(folder.read(path)?);
     let locked = PrivateKey::from_openssh(&text).map_err(broken(name))?;
     if !locked.is_encrypted() {
         return Err(KeysError::NotEncrypted(
@@ -58,13 +72,50 @@ pub(super) fn open(
         .map_err(|_| KeysError::WrongPassphrase(folder.key(name).display().to_string()))
 }
 
-/// What signs with the key of this name, after a probe.
+/// What signs with the key of this name, after a probe: wherever it is.
 pub(super) fn signer(
     folder: &Folder,
     name: &str,
     passphrase: &Secret,
+    seal: &Seal,
 ) -> Result<Arc<dyn Signer>, KeysError> {
-    signer_of(name, open(folder, name, passphrase)?)
+    match elsewhere::read(folder, name, seal)? {
+        None => signer_of(name, open(folder, name, passphrase)?),
+        Some((place, key)) => {
+            // A move that was cut off between its two steps is finished here.
+            elsewhere::put_aside(folder, name)?;
+            elsewhere::open(name, &place, &key)
+        }
+    }
+}
+
+/// Finds or makes the key of this name at a place that is no file of ours, and writes down where it is. One that `taken`
+/// knows has another purpose already (K6).
+pub(super) fn make_elsewhere(
+    folder: &Folder,
+    name: &str,
+    place: Place,
+    seal: &Seal,
+    taken: impl Fn(&KeyData) -> bool,
+) -> Result<(Arc<dyn Signer>, PublicKey), MoveError> {
+    let failed = |source| MoveError::Signer {
+        name: name.to_owned(),
+        source,
+    };
+    let place = elsewhere::named(name, place, None);
+    let signer = elsewhere::reach(name, &place, Which::FoundOrMade).map_err(failed)?;
+    let key = signer.public_key().clone();
+    if taken(&key) {
+        return Err(failed(SignerError::NoKey {
+            signer: signer.back_end(),
+            why:
+                "the key there is one of the CA's already, and each purpose needs a key of its own"
+                    .to_owned(),
+        }));
+    }
+    let place = elsewhere::named(name, place, Some(&key));
+    elsewhere::write(folder, name, &place, &key, seal)?;
+    Ok((signer, PublicKey::from(key)))
 }
 
 /// A decrypted key as a signer, after a probe.

@@ -44,6 +44,17 @@ impl Purpose {
     }
 }
 
+impl From<crate::cli::args::CaKey> for Purpose {
+    fn from(key: crate::cli::args::CaKey) -> Self {
+        use crate::cli::args::CaKey;
+        match key {
+            CaKey::User => Self::UserCa,
+            CaKey::Host => Self::HostCa,
+            CaKey::Fleet => Self::Fleet,
+        }
+    }
+}
+
 impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.title())

@@ -25,22 +25,40 @@ use super::{
     wire::{self, Message, WireError},
 };
 
-/// Opens the key of `spec`, which must be `expected` if that is known already.
+/// Opens the key of `spec`, which must be `expected` if that is known already. Of several that could be meant, the one with
+/// `comment` is.
 ///
 /// # Errors
 /// When the agent does not answer, or does not hold exactly the key that is meant.
-pub fn open(spec: &AgentSpec, expected: Option<&KeyData>) -> Result<RemoteSigner, SignerError> {
+pub fn open(
+    spec: &AgentSpec,
+    expected: Option<&KeyData>,
+    comment: &str,
+) -> Result<RemoteSigner, SignerError> {
     let mut line = AgentLine {
         spec: spec.clone(),
         blob: Vec::new(),
         kept: None,
     };
-    let expected = expected.cloned();
+    let (expected, comment) = (expected.cloned(), comment.to_owned());
     RemoteSigner::start(spec.to_string(), spec.wait, move |deadline| {
-        let key = line.choose(expected.as_ref(), deadline)?;
+        let key = line.choose(expected.as_ref(), &comment, deadline)?;
         line.blob = blob(&key);
         Ok((key, line))
     })
+}
+
+/// The key that is known, at an agent that does not answer yet.
+///
+/// # Errors
+/// When no thread can be started.
+pub fn wait_for(spec: &AgentSpec, key: &KeyData) -> Result<RemoteSigner, SignerError> {
+    let line = AgentLine {
+        spec: spec.clone(),
+        blob: blob(key),
+        kept: None,
+    };
+    RemoteSigner::wait_for(spec.to_string(), spec.wait, key.clone(), line)
 }
 
 /// A connection to the agent, made anew when the agent was.
@@ -118,26 +136,34 @@ impl AgentLine {
     fn choose(
         &mut self,
         expected: Option<&KeyData>,
+        comment: &str,
         deadline: Instant,
     ) -> Result<KeyData, SignerError> {
         let listed = self.list(deadline)?;
-        let mut usable: Vec<KeyData> = listed.iter().filter_map(|(blob, _)| usable(blob)).collect();
-        let had = usable.len();
+        let mut usable: Vec<(KeyData, &str)> = listed
+            .iter()
+            .filter_map(|(blob, named)| Some((usable(blob)?, named.as_str())))
+            .collect();
+        let several = usable.len() > 1;
         if let Some(expected) = expected {
-            usable.retain(|key| key == expected);
+            usable.retain(|(key, _)| key == expected);
         } else if let Some(wanted) = self.spec.key {
-            usable.retain(|key| key.fingerprint(HashAlg::Sha256) == wanted);
+            usable.retain(|(key, _)| key.fingerprint(HashAlg::Sha256) == wanted);
+        } else if several {
+            usable.retain(|(_, named)| *named == comment);
         }
-        match (usable.len(), had) {
-            (1, _) => Ok(usable.remove(0)),
-            (2.., _) => Err(SignerError::NoKey {
+        let guessed = expected.is_none() && self.spec.key.is_none();
+        match usable.len() {
+            1 => Ok(usable.remove(0).0),
+            _ if several && guessed => Err(SignerError::NoKey {
                 signer: self.spec.to_string(),
                 why: format!(
-                    "it has several that could be meant; say which with ?key=SHA256:… ({})",
+                    "it has several that could be meant, and not one that is called {comment:?}; say which with \
+                     ?key=SHA256:… ({})",
                     names(&listed)
                 ),
             }),
-            (0, _) => Err(self.no_key(&listed)),
+            _ => Err(self.no_key(&listed)),
         }
     }
 

@@ -5,6 +5,7 @@
 //! socket pair as its standard input, and speaks the agent protocol over it, as OpenSSH's `ssh-pkcs11-helper` does.
 
 pub mod helper;
+pub mod pin;
 mod token;
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::OnceLock,
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ca_api::Secret;
@@ -44,6 +45,12 @@ const WRONG_PIN: &str = "pin";
 const NO_KEY: &str = "key";
 const ABSENT: &str = "absent";
 const FAILED: &str = "failed";
+
+/// How often a token is looked for that is not there: when a key is opened, and when it is to sign.
+const OPEN_TRIES: u32 = 5;
+const SIGN_TRIES: u32 = 2;
+/// The pause between two of them.
+const ABSENT_PAUSE: Duration = Duration::from_millis(200);
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
@@ -107,22 +114,28 @@ pub fn open(
     pin: Option<Secret>,
     which: Which,
 ) -> Result<RemoteSigner, SignerError> {
-    let mut line = TokenLine {
-        name: name(spec),
-        spec: spec.clone(),
-        pin,
-        which,
-        blob: Vec::new(),
-        helper: None,
-        pin_refused: None,
-    };
+    let mut line = TokenLine::new(spec, pin, which);
     RemoteSigner::start(line.name.clone(), spec.wait, move |deadline| {
-        let key = line.start(deadline)?;
+        let key = line.start_patiently(deadline, OPEN_TRIES)?;
         line.blob = blob(&key);
         // From now on it is this one, however many more are made beside it.
         line.which = Which::Known(key.clone());
         Ok((key, line))
     })
+}
+
+/// The key that is known, in a token that is not there yet.
+///
+/// # Errors
+/// When no thread can be started.
+pub fn wait_for(
+    spec: &Pkcs11Spec,
+    pin: Option<Secret>,
+    key: &KeyData,
+) -> Result<RemoteSigner, SignerError> {
+    let mut line = TokenLine::new(spec, pin, Which::Known(key.clone()));
+    line.blob = blob(key);
+    RemoteSigner::wait_for(line.name.clone(), spec.wait, key.clone(), line)
 }
 
 /// The signer's name in messages: without where its PIN comes from and what its module reads.
@@ -189,6 +202,18 @@ impl Line for TokenLine {
 }
 
 impl TokenLine {
+    fn new(spec: &Pkcs11Spec, pin: Option<Secret>, which: Which) -> Self {
+        Self {
+            name: name(spec),
+            spec: spec.clone(),
+            pin,
+            which,
+            blob: Vec::new(),
+            helper: None,
+            pin_refused: None,
+        }
+    }
+
     fn ask(
         &mut self,
         message: &Message,
@@ -196,7 +221,7 @@ impl TokenLine {
         deadline: Instant,
     ) -> Result<Zeroizing<Vec<u8>>, SignerError> {
         if self.helper.is_none() {
-            self.start(deadline)?;
+            self.start_patiently(deadline, SIGN_TRIES)?;
         }
         let helper = self
             .helper
@@ -210,6 +235,19 @@ impl TokenLine {
             // Dropped with the helper: whatever it was doing ends here.
             Err(error) => Err(self.error(error)),
         }
+    }
+
+    /// The same, tried again where the token is not there: while another process logs in, SoftHSM shows no token for a moment.
+    fn start_patiently(&mut self, deadline: Instant, tries: u32) -> Result<KeyData, SignerError> {
+        for _ in 1..tries {
+            match self.start(deadline) {
+                Err(SignerError::Absent { .. }) if Instant::now() + ABSENT_PAUSE < deadline => {
+                    thread::sleep(ABSENT_PAUSE);
+                }
+                started => return started,
+            }
+        }
+        self.start(deadline)
     }
 
     /// Starts a helper and lets it open the key.

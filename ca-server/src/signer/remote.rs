@@ -108,6 +108,32 @@ impl RemoteSigner {
         })
     }
 
+    /// The same with a key that is known, at a line that does not answer yet: it counts as hung until it does.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn wait_for<L: Line + 'static>(
+        name: String,
+        wait: Duration,
+        key: KeyData,
+        line: L,
+    ) -> Result<Self, SignerError> {
+        let waiting = Self::start(name, wait, move |_| Ok((key, line)))?;
+        locked(&waiting.hung).get_or_insert_with(Instant::now);
+        // The thread sleeps until somebody asks: this wakes it, and from then on it looks by itself.
+        waiting.wake();
+        Ok(waiting)
+    }
+
+    fn wake(&self) {
+        let (answer, _) = sync_channel(1);
+        drop(self.jobs.try_send(Job {
+            data: Vec::new(),
+            deadline: Instant::now(),
+            answer,
+        }));
+    }
+
     /// Since when it does not answer.
     #[must_use]
     pub fn hung_since(&self) -> Option<Instant> {

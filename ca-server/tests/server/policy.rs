@@ -65,6 +65,7 @@ fn verb(request: &AdminRequest) -> &'static str {
         R::PoolEnforce { .. } => "pool_enforce",
         R::SessionList { .. } => "session_list",
         R::SessionEnd { .. } => "session_end",
+        R::CaMove { .. } => "ca_move",
         R::CertList { .. } => "cert_list",
         R::CertShow { .. } => "cert_show",
         R::AuditList { .. } => "audit_list",
@@ -74,7 +75,7 @@ fn verb(request: &AdminRequest) -> &'static str {
 }
 
 /// How many arms `verb` has.
-const VERBS: usize = 55;
+const VERBS: usize = 56;
 
 pub fn every_command() -> Vec<Value> {
     let email = "zoe@corp.example";
@@ -132,6 +133,7 @@ pub fn every_command() -> Vec<Value> {
         json!({"verb": "pool_enforce", "pool": "zoo", "enforce": false}),
         json!({"verb": "session_list"}),
         json!({"verb": "session_end", "ids": []}),
+        json!({"verb": "ca_move", "key": "user", "signer": "file"}),
         json!({"verb": "cert_list"}),
         json!({"verb": "cert_show", "serial": 1}),
         json!({"verb": "audit_list"}),

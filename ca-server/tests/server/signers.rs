@@ -2,6 +2,10 @@
 
 #[path = "signers/agent.rs"]
 mod agent;
+#[path = "signers/issuing.rs"]
+mod issuing;
+#[path = "signers/moving.rs"]
+mod moving;
 #[path = "signers/token.rs"]
 mod token;
 

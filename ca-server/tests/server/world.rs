@@ -1,6 +1,7 @@
 //! A CA of its own for each test: keys made once a process, a store of its own on disk, doors on loopback, a clock to shift.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::Path,
     process::Command,
@@ -25,7 +26,7 @@ use ca_server::{
     http::{self, accept},
     init,
     issue::Rehearsal,
-    keys::{KeyRecord, KeyRoom, Opened, record},
+    keys::{Fixed, KeyRecord, KeyRoom, Opened, Place, Purpose, record},
     ledger::Actor,
     records::{PolicyCache, RevokedKeys},
     revoke::krl,
@@ -41,6 +42,9 @@ use serde_json::{Value, json};
 use ssh_key::{Algorithm, Certificate, HashAlg, LineEnding, PrivateKey};
 use tokio::{net::TcpStream, sync::watch};
 use totp_rs::{Builder, Secret as TotpSecret};
+
+/// Opens the keys of every world.
+pub const PASSPHRASE: &str = "a passphrase for tests";
 
 /// What every world starts from.
 pub struct Template {
@@ -59,7 +63,7 @@ pub fn template() -> &'static Template {
     TEMPLATE.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("ca");
-        let passphrase = Secret::new("a passphrase for tests".to_owned());
+        let passphrase = Secret::new(PASSPHRASE.to_owned());
         let names = vec!["127.0.0.1".to_owned()];
         let now = time::OffsetDateTime::now_utc();
         init::create(&data, names.clone(), &passphrase, now).unwrap();
@@ -177,6 +181,17 @@ impl World {
         Self::on_disk(folder, argon2, Clock::default()).await
     }
 
+    /// A CA of its own, with keys in these places; those that are not named are in files.
+    pub async fn with_keys(places: BTreeMap<Purpose, Place>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("ca");
+        let names = vec!["127.0.0.1".to_owned()];
+        let now = time::OffsetDateTime::now_utc();
+        init::create_in(&data, names, &template().passphrase, &places, now).unwrap();
+        std::fs::rename(data.join("store.redb"), folder.path().join("store.redb")).unwrap();
+        Self::on_disk(folder, CHEAP, Clock::default()).await
+    }
+
     /// A store in memory: for benches that want to know what the disk costs.
     #[allow(dead_code, reason = "the benches use it")]
     pub async fn in_memory(argon2: Argon2Config) -> Self {
@@ -233,7 +248,12 @@ impl World {
             made.seal().unwrap();
             made
         });
-        let opened = template.keys.clone();
+        // A folder with keys of its own has others than the template's.
+        let opened = if home.key("seal").exists() {
+            Fixed::open(&home, &template.passphrase).unwrap().into()
+        } else {
+            template.keys.clone()
+        };
         let now = clock.now().unix_timestamp();
         let key_room = KeyRoom::with(&home, &template.passphrase, &db, now, opened).unwrap();
         let ca = Arc::new(Ca {

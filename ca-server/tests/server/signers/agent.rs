@@ -13,7 +13,7 @@ fn an_agent_signs_with_both_kinds_of_keys() {
     for algorithm in [Algorithm::Ed25519, P256] {
         let (agent, key) = (Agent::start(), key(algorithm));
         agent.add(&key);
-        let signer = open(&agent.spec(), None).unwrap();
+        let signer = open(&agent.spec(), None, "").unwrap();
         assert_eq!(signer.public_key(), public(&key));
         // Often enough that an ECDSA number with a leading zero is among them, most of the time.
         for _ in 0..64 {
@@ -36,7 +36,7 @@ fn of_several_keys_the_one_that_is_named_is_taken_and_none_is_guessed() {
         .unwrap();
     assert!(made.success());
     agent.ssh_add(&["-q", rsa.to_str().unwrap()]);
-    let told = error(open(&agent.spec(), None)).to_string();
+    let told = error(open(&agent.spec(), None, "")).to_string();
     for key in [&one, &other] {
         assert!(
             told.contains(&key.fingerprint(HashAlg::Sha256).to_string()),
@@ -46,8 +46,8 @@ fn of_several_keys_the_one_that_is_named_is_taken_and_none_is_guessed() {
             key: Some(key.fingerprint(HashAlg::Sha256)),
             ..agent.spec()
         };
-        assert_eq!(open(&spec, None).unwrap().public_key(), public(key));
-        let known = open(&agent.spec(), Some(public(key))).unwrap();
+        assert_eq!(open(&spec, None, "").unwrap().public_key(), public(key));
+        let known = open(&agent.spec(), Some(public(key)), "").unwrap();
         assert_eq!(known.public_key(), public(key));
     }
 }
@@ -58,7 +58,7 @@ fn k6_an_agent_with_another_key_is_not_taken_for_the_cas() {
     agent.add(&key(Algorithm::Ed25519));
     let ours = key(Algorithm::Ed25519);
     assert!(matches!(
-        open(&agent.spec(), Some(public(&ours))),
+        open(&agent.spec(), Some(public(&ours)), ""),
         Err(SignerError::NoKey { .. })
     ));
 }
@@ -67,7 +67,7 @@ fn k6_an_agent_with_another_key_is_not_taken_for_the_cas() {
 fn an_agent_that_was_started_anew_is_found_again_once_it_has_the_key() {
     let (mut agent, key) = (Agent::start(), key(Algorithm::Ed25519));
     agent.add(&key);
-    let signer = open(&agent.spec(), None).unwrap();
+    let signer = open(&agent.spec(), None, "").unwrap();
     signs(&signer);
     agent.stop();
     let gone = signer.sign(b"data").unwrap_err();
@@ -83,7 +83,7 @@ fn an_agent_that_was_started_anew_is_found_again_once_it_has_the_key() {
 fn a_locked_agent_is_told_apart() {
     let (agent, key) = (Agent::start(), key(Algorithm::Ed25519));
     agent.add(&key);
-    let signer = open(&agent.spec(), None).unwrap();
+    let signer = open(&agent.spec(), None, "").unwrap();
     let askpass = agent.folder.path().join("askpass");
     std::fs::write(&askpass, "#!/bin/sh\necho secret\n").unwrap();
     use std::os::unix::fs::PermissionsExt;
@@ -117,7 +117,7 @@ fn an_agent_that_hangs_costs_one_wait_and_signs_again_when_it_goes_on() {
         wait: Duration::from_secs(15),
         ..agent.spec()
     };
-    let signer = open(&spec, None).unwrap();
+    let signer = open(&spec, None, "").unwrap();
     agent.pause();
     let late = signer.sign(b"data").unwrap_err();
     assert!(matches!(late, SignerError::TimedOut { .. }), "{late}");
