@@ -51,7 +51,11 @@ pub async fn move_key(
         .await
         .map_err(|error| failed(&error))?
         .map_err(|error: MoveError| {
-            ApiError::new(ErrorCode::Refused, error.to_string())
+            let code = match &error {
+                MoveError::There { .. } | MoveError::NoFile { .. } => ErrorCode::Conflict,
+                MoveError::Signer { .. } | MoveError::Keys(_) => ErrorCode::Unavailable,
+            };
+            ApiError::new(code, error.to_string())
                 .hint("nothing was changed; the key signs where it did before")
         })?;
     let (name, to, left) = (reached.name().to_owned(), reached.to(), reached.leaves());
