@@ -11,6 +11,7 @@ pub mod machine;
 mod place;
 pub mod policy;
 mod pool;
+mod recovery;
 mod revoke;
 mod session;
 mod static_keys;
@@ -258,6 +259,15 @@ impl Admin {
             R::AuditList { last, about } => look::ledger(ca, last, about.as_deref()),
             R::AuditVerify { head } => look::verify(ca, head.as_deref()),
             R::AuditExport {} => look::head(ca),
+            R::RecoveryShow {} => recovery::show(ca),
+            R::RecoveryFinish { unread } => {
+                let how = if unread {
+                    recovery::Unread::Leave
+                } else {
+                    recovery::Unread::Refuse
+                };
+                recovery::finish(ca, actor, how).await
+            }
         }
     }
 }

@@ -19,20 +19,29 @@ pub mod terminal;
 pub mod text;
 pub mod time;
 
-use args::{Cli, Command, InitArgs, ServeArgs};
+use args::{
+    BackupArgs, Cli, Command, InitArgs, LockSource, OpenArgs, ServeArgs,
+    backup::{BackupOptions, BackupVerb},
+};
 use output::{Failure, Style, Verdict, print};
 use time::Clock;
 
-/// The two commands that run the server's own code instead of asking a running server.
+/// The commands that run the server's own code instead of asking a running server.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
     /// Makes a new CA.
     pub init: fn(InitArgs) -> Result<Report, Failure>,
     /// Runs the CA until it is told to stop.
     pub serve: fn(ServeArgs) -> Result<(), Failure>,
+    /// Takes a backup from the running server and makes the file.
+    pub backup: fn(BackupArgs, Clock) -> Result<Report, Failure>,
+    /// Opens a backup and checks it.
+    pub verify: fn(OpenArgs, Clock) -> Result<Report, Failure>,
+    /// Puts a backup into a data folder.
+    pub restore: fn(OpenArgs, PathBuf, Clock) -> Result<Report, Failure>,
 }
 
-/// What `init` tells: for people, and for scripts.
+/// What a command of these tells: for people, and for scripts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// For people, ending with a newline.
@@ -68,21 +77,45 @@ fn dispatch(cli: Cli, setup: Setup, clock: Clock) -> Result<Verdict, Failure> {
     let order = match cli.command {
         Command::Init(options) => {
             let report = (setup.init)(InitArgs {
-                data: global.data,
+                data: global.data.clone(),
                 names: options.names,
                 passphrase: options.passphrase.source(credentials()),
                 signers: options.signers,
             })?;
-            let text = if global.json {
-                format!("{:#}\n", report.data)
-            } else {
-                report.text
-            };
-            return print(&text).map(|()| Verdict::Done);
+            return tell(report, &global);
         }
+        Command::Backup(BackupOptions {
+            verb: Some(BackupVerb::Verify(options)),
+            ..
+        }) => return tell((setup.verify)(options.args(), clock)?, &global),
+        Command::Backup(options) => {
+            let lock = if options.recipients.is_empty() {
+                LockSource::Passphrase(options.passphrase.source(None))
+            } else {
+                LockSource::Recipients(options.recipients)
+            };
+            let made = (setup.backup)(
+                BackupArgs {
+                    file: options
+                        .file
+                        .expect("the parser asks for it where no verb stands"),
+                    with_keys: options.with_keys,
+                    lock,
+                    show_progress: !global.quiet && !global.json,
+                    data: global.data.clone(),
+                },
+                clock,
+            )?;
+            return tell(made, &global);
+        }
+        Command::Restore(options) => {
+            let restored = (setup.restore)(options.open.args(), global.data.clone(), clock)?;
+            return tell(restored, &global);
+        }
+        Command::Recovery(verb) => verb.order(),
         Command::Serve(options) => {
             (setup.serve)(ServeArgs {
-                data: global.data,
+                data: global.data.clone(),
                 listen: options.listen,
                 config: options.config,
                 passphrase: options.passphrase.source(credentials()),
@@ -110,12 +143,26 @@ fn dispatch(cli: Cli, setup: Setup, clock: Clock) -> Result<Verdict, Failure> {
     run::run(order, &global, clock)
 }
 
-/// `init` and `serve` run here and nowhere else.
+fn tell(report: Report, global: &args::GlobalArgs) -> Result<Verdict, Failure> {
+    let text = if global.json {
+        let mut data = report.data;
+        output::add_iso(&mut data);
+        format!("{data:#}\n")
+    } else {
+        report.text
+    };
+    print(&text).map(|()| Verdict::Done)
+}
+
+/// `init`, `serve` and backups run here and nowhere else.
 fn here(cli: &Cli) -> Result<(), clap::Error> {
     match (&cli.command, &cli.global.url) {
-        (Command::Init(_) | Command::Serve(_), Some(_)) => Err(Cli::command().error(
+        (
+            Command::Init(_) | Command::Serve(_) | Command::Backup(_) | Command::Restore(_),
+            Some(_),
+        ) => Err(Cli::command().error(
             ErrorKind::ArgumentConflict,
-            "--url is for admin commands; `init` and `serve` run on the CA's own host",
+            "--url is for admin commands; `init`, `serve`, `backup` and `restore` run on the CA's own host",
         )),
         _ => Ok(()),
     }

@@ -138,6 +138,7 @@ pub async fn start(
     request: EnrolStart,
     from: IpAddr,
 ) -> Result<EnrolStarted, SessionError> {
+    crate::session::check_open(ca)?;
     let (now, key) = (ca.clock.now(), code_key(&request.code));
     let at = unix_ms(now);
     let shared = Arc::clone(ca);
@@ -199,6 +200,7 @@ pub async fn finish(
     request: EnrolFinish,
     from: IpAddr,
 ) -> Result<Enrolled, SessionError> {
+    crate::session::check_open(ca)?;
     let (now, key) = (ca.clock.now(), code_key(&request.code));
     let at = unix_ms(now);
     let found = ca.db.read(|view| {

@@ -23,6 +23,9 @@ pub enum FolderError {
         "{0} exists already and is not empty: nothing was changed; choose another folder with --data"
     )]
     Exists(PathBuf),
+    /// Another restore.
+    #[error("another restore is at work on {0}: wait for its end")]
+    Busy(PathBuf),
     /// Made by another version.
     #[error(
         "{path} was made by another version ({found:?}, this program reads {VERSION:?}): nothing was changed"
@@ -220,6 +223,30 @@ impl Folder {
             .map_err(io_error("sync", parent))
     }
 
+    /// The names of the plain files in a folder of it, in order; what a killed run left half written is none.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn list(&self, sub: &str) -> Result<Vec<String>, FolderError> {
+        let path = self.root.join(sub);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&path).map_err(io_error("list", &path))? {
+            let entry = entry.map_err(io_error("list", &path))?;
+            let plain = entry
+                .file_type()
+                .map_err(io_error("list", &path))?
+                .is_file();
+            if let Ok(name) = entry.file_name().into_string()
+                && plain
+                && !name.ends_with(".new")
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
     /// Reads a file of the folder.
     ///
     /// # Errors
@@ -227,6 +254,130 @@ impl Folder {
     pub fn read(&self, name: &str) -> Result<Vec<u8>, FolderError> {
         let path = self.root.join(name);
         fs::read(&path).map_err(io_error("read", &path))
+    }
+}
+
+/// Marks a folder that a restore began and did not finish: such a folder is nobody's, and the next restore takes it over.
+const BEGUN: &str = "restoring";
+
+/// A data folder that is being put together from a backup. Until its version file is written it counts as nothing.
+pub struct Begun {
+    folder: Folder,
+    _lock: nix::fcntl::Flock<fs::File>,
+}
+
+impl Begun {
+    /// Begins at `root`, which must not exist, be empty, or be what a killed restore left.
+    ///
+    /// # Errors
+    /// When there is something else already, another restore is at work there, or the operating system refuses.
+    pub fn begin(root: &Path) -> Result<Self, FolderError> {
+        const OURS: [&str; 8] = [
+            BEGUN,
+            "keys",
+            "tls",
+            "config.toml",
+            "config.new",
+            "store.redb",
+            "version",
+            "version.new",
+        ];
+        let marker = root.join(BEGUN);
+        let exists = || FolderError::Exists(root.to_owned());
+        match fs::read_dir(root) {
+            Ok(entries) => {
+                let names: Vec<String> = entries
+                    .map(|entry| {
+                        entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
+                    })
+                    .collect::<Result<_, _>>()
+                    .map_err(io_error("list", root))?;
+                let ours = names.iter().all(|name| OURS.contains(&name.as_str()));
+                if !names.is_empty() && (!ours || !marker.exists()) {
+                    return Err(exists());
+                }
+                fs::set_permissions(root, fs::Permissions::from_mode(0o700))
+                    .map_err(io_error("chmod", root))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make_dir(root)?,
+            Err(error) => return Err(io_error("list", root)(error)),
+        }
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&marker)
+            .map_err(io_error("write", &marker))?;
+        let lock = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
+            .map_err(|_| FolderError::Busy(root.to_owned()))?;
+        // Killed between the version and the marker: it was finished. Whoever finished it first holds no lock any more.
+        if root.join("version").exists() {
+            fs::remove_file(&marker).map_err(io_error("remove", &marker))?;
+            return Err(exists());
+        }
+        let begun = Self {
+            folder: Folder {
+                root: root.to_owned(),
+            },
+            _lock: lock,
+        };
+        begun.clear()?;
+        for sub in ["keys", "tls"] {
+            make_dir(&root.join(sub))?;
+        }
+        Ok(begun)
+    }
+
+    /// The folder so far.
+    #[must_use]
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Everything is in it: from now on it counts.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn seal(self) -> Result<Folder, FolderError> {
+        let root = self.folder.root();
+        // The store and the folders were made beside each other: their names must survive a power cut as the version's does.
+        for dir in [root.to_owned(), root.join("keys"), root.join("tls")] {
+            fs::File::open(&dir)
+                .and_then(|dir| dir.sync_all())
+                .map_err(io_error("sync", &dir))?;
+        }
+        self.folder.seal()?;
+        let marker = root.join(BEGUN);
+        fs::remove_file(&marker).map_err(io_error("remove", &marker))?;
+        Ok(self.folder)
+    }
+
+    /// Takes away what was begun; the folder itself stays.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn abandon(self) -> Result<(), FolderError> {
+        self.clear()?;
+        let marker = self.folder.root.join(BEGUN);
+        fs::remove_file(&marker).map_err(io_error("remove", &marker))
+    }
+
+    fn clear(&self) -> Result<(), FolderError> {
+        let root = &self.folder.root;
+        for entry in fs::read_dir(root).map_err(io_error("list", root))? {
+            let path = entry.map_err(io_error("list", root))?.path();
+            if path.ends_with(BEGUN) {
+                continue;
+            }
+            if path.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            }
+            .map_err(io_error("remove", &path))?;
+        }
+        Ok(())
     }
 }
 
@@ -308,6 +459,31 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Fold
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn h8_what_a_killed_restore_left_is_taken_away_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("ca");
+        let begun = Begun::begin(&root).unwrap();
+        begun.folder().write("config.toml", b"x").unwrap();
+        fs::write(begun.folder().store(), "half").unwrap();
+        assert!(matches!(Begun::begin(&root), Err(FolderError::Busy(_))));
+        drop(begun);
+        let again = Begun::begin(&root).unwrap();
+        assert!(!again.folder().config().exists() && !again.folder().store().exists());
+        again.seal().unwrap();
+        assert!(Folder::open(&root).is_ok());
+        assert!(matches!(Begun::begin(&root), Err(FolderError::Exists(_))));
+
+        let used = dir.path().join("used");
+        fs::create_dir(&used).unwrap();
+        fs::write(used.join("config.toml"), "somebody's").unwrap();
+        assert!(matches!(Begun::begin(&used), Err(FolderError::Exists(_))));
+        fs::write(used.join(BEGUN), "").unwrap();
+        fs::write(used.join("letters"), "somebody's").unwrap();
+        assert!(matches!(Begun::begin(&used), Err(FolderError::Exists(_))));
+        assert!(used.join("config.toml").exists());
+    }
 
     fn made() -> (tempfile::TempDir, Folder) {
         let dir = tempfile::tempdir().unwrap();

@@ -239,7 +239,7 @@ fn fill(
 
 /// `max(stored + 1, Unix time)`: at `init` nothing is stored. 31 bits hold Unix time until 2038, and the number keeps
 /// rising by one after that.
-fn instance_epoch(now: OffsetDateTime) -> u32 {
+pub(crate) fn instance_epoch(now: OffsetDateTime) -> u32 {
     const MAX: i64 = 0x7fff_ffff;
     u32::try_from(now.unix_timestamp().clamp(1, MAX)).expect("clamped to 31 bits")
 }

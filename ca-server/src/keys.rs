@@ -303,6 +303,12 @@ impl KeyRoom {
         })
     }
 
+    /// Where the files are.
+    #[must_use]
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
     /// How the keys stand.
     #[must_use]
     pub fn keys(&self) -> Arc<Keys> {

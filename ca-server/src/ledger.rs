@@ -20,7 +20,7 @@ pub use entry::{Actor, Entry, find, recent};
 pub use event::{CertificateKind, Event, RevokedWhat};
 pub use export::{ExportError, SignedHead};
 pub use text::printable;
-pub use verify::{ChainError, ChainFault, VerifyError, verify, verify_all};
+pub use verify::{Chain, ChainError, ChainFault, VerifyError, verify, verify_all};
 
 /// The id of one CA, drawn once at `init`: two CAs' ledgers cannot be exchanged for each other.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

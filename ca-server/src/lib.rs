@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod backup;
 pub mod ca;
 pub mod cli;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod issue;
 pub mod keys;
 pub mod ledger;
 pub mod records;
+pub mod recovery;
 pub mod revoke;
 pub mod serve;
 pub mod session;

@@ -1,13 +1,19 @@
 //! `ca-server`: the command line, and the two commands behind which the server itself stands.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use ca_server::{
+    backup::{About, BackupError, lock, make, restore, verify},
     cli::{
         self, Report, Setup,
-        args::{InitArgs, ServeArgs},
+        args::{BackupArgs, InitArgs, KeySource, OpenArgs, ServeArgs},
         output::Failure,
-        render::setup::{Made, made},
+        passphrase,
+        render::{
+            backup::{self, InBackup},
+            setup::{Made, made},
+        },
+        time::Clock,
     },
     init, serve,
     signer::pkcs11,
@@ -25,6 +31,9 @@ fn main() -> ExitCode {
     cli::main(Setup {
         init: make,
         serve: run,
+        backup: take,
+        verify: look,
+        restore: put_back,
     })
 }
 
@@ -50,4 +59,89 @@ fn make(args: InitArgs) -> Result<Report, Failure> {
 
 fn run(args: ServeArgs) -> Result<(), Failure> {
     serve::run(&args).map_err(|error| Failure::new("serve", error.to_string()))
+}
+
+fn failed(error: BackupError) -> Failure {
+    Failure {
+        code: "backup".to_owned(),
+        hint: error.hint(),
+        message: error.to_string(),
+    }
+}
+
+fn in_backup(about: &About) -> InBackup<'_> {
+    InBackup {
+        program: &about.program,
+        made_unix: about.made_unix,
+        ca: &about.ca,
+        instance_epoch: about.instance_epoch,
+        entries: about.head.entries,
+        keys: &about.keys,
+    }
+}
+
+fn take(args: BackupArgs, clock: Clock) -> Result<Report, Failure> {
+    serve::harden();
+    let made = make::run(&args).map_err(failed)?;
+    Ok(Report {
+        text: backup::made(&made.file, made.bytes, &in_backup(&made.about), clock),
+        data: json!({ "file": made.file, "bytes": made.bytes, "about": made.about }),
+    })
+}
+
+fn key(args: &OpenArgs) -> Result<lock::Key, BackupError> {
+    Ok(match &args.key {
+        KeySource::Identity(path) => lock::Key::Identities(lock::identities(path)?),
+        KeySource::Passphrase(source) => {
+            lock::Key::Passphrase(passphrase::read(source, passphrase::Purpose::OpenBackup)?)
+        }
+    })
+}
+
+fn look(args: OpenArgs, clock: Clock) -> Result<Report, Failure> {
+    serve::harden();
+    let contents = key(&args)
+        .and_then(|key| verify::file(&args.file, &key))
+        .map_err(failed)?;
+    let manifest = &contents.manifest;
+    let rows: Vec<(String, u64)> = manifest
+        .tables
+        .iter()
+        .map(|(name, sum)| (name.clone(), sum.rows))
+        .collect();
+    let signer = contents.signer();
+    Ok(Report {
+        text: backup::verified(
+            &args.file,
+            &in_backup(&manifest.about),
+            &rows,
+            &signer,
+            clock,
+        ),
+        data: json!({ "file": args.file, "signed_by": signer, "manifest": manifest }),
+    })
+}
+
+fn put_back(args: OpenArgs, data: PathBuf, clock: Clock) -> Result<Report, Failure> {
+    serve::harden();
+    let restored = key(&args)
+        .and_then(|key| restore::file(&args.file, &key, &data, clock.now))
+        .map_err(failed)?;
+    let about = &restored.contents.manifest.about;
+    Ok(Report {
+        text: backup::restored(
+            &restored.data,
+            &in_backup(about),
+            restored.instance_epoch,
+            restored.machines,
+            clock,
+        ),
+        data: json!({
+            "data": restored.data,
+            "about": about,
+            "instance_epoch": restored.instance_epoch,
+            "machines_to_read": restored.machines,
+            "needs_keys": about.keys.is_empty(),
+        }),
+    })
 }

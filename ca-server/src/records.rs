@@ -141,6 +141,13 @@ pub enum Revoked {
     },
     /// A key, by its SHA-256 (`SHA256:…`).
     Key(String),
+    /// Every certificate of a CA key up to a serial: what a restored CA may have issued before.
+    Earlier {
+        /// The CA key (`SHA256:…`).
+        ca: String,
+        /// The last serial that is refused.
+        last: u64,
+    },
 }
 
 impl Revoked {
@@ -151,6 +158,7 @@ impl Revoked {
             Self::KeyId(key_id) => format!("key id {key_id}"),
             Self::Serial { serial, .. } => format!("serial {serial}"),
             Self::Key(fingerprint) => format!("key {fingerprint}"),
+            Self::Earlier { ca, last } => format!("serials 1-{last} of CA key {ca}"),
         }
     }
 }
@@ -368,7 +376,7 @@ impl RevokedKeys {
                 .into_iter()
                 .filter_map(|(_, record)| match record.what {
                     Revoked::Key(fingerprint) => Some(fingerprint),
-                    Revoked::KeyId(_) | Revoked::Serial { .. } => None,
+                    Revoked::KeyId(_) | Revoked::Serial { .. } | Revoked::Earlier { .. } => None,
                 })
                 .collect())
         })

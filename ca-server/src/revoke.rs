@@ -54,7 +54,9 @@ pub fn add(txn: &mut Txn<'_>, what: Revoked, because: &Because) -> Result<(), Re
         .expect("`init` wrote the CA's record in the first transaction");
     let until_unix = match what {
         Revoked::Key(_) => None,
-        Revoked::KeyId(_) | Revoked::Serial { .. } => Some(because.until()),
+        Revoked::KeyId(_) | Revoked::Serial { .. } | Revoked::Earlier { .. } => {
+            Some(because.until())
+        }
     };
     let record = RevocationRecord {
         what,

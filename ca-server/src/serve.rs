@@ -31,6 +31,7 @@ use crate::{
     keys::{Fixed, KeyRoom, KeysError},
     ledger::{Actor, Event},
     records::{PolicyCache, RevokedKeys},
+    recovery,
     revoke::krl,
     session::decoy::Decoy,
     store::{Db, OpenError, ReadError, RedbBackend},
@@ -64,6 +65,12 @@ pub enum ServeError {
     /// The store.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The store came from a backup that is not this CA's.
+    #[error(transparent)]
+    Origin(#[from] recovery::OriginError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// Argon2's parameters.
     #[error("the password hash cannot be set up: {0}")]
     Hash(#[from] HashError),
@@ -150,6 +157,11 @@ pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Open
             })
         })
         .transpose()?;
+    recovery::check_origin(
+        &db.snapshot()?,
+        keys.ledger.public_key(),
+        &folder.root().join("keys"),
+    )?;
     let ca = Ca {
         db,
         decoy: Decoy::new(&keys),
@@ -337,7 +349,7 @@ fn admin_socket(path: &std::path::Path) -> Result<UnixListener, ServeError> {
 }
 
 /// No core file may ever hold a key (K1), and nothing this process makes is for others (S6).
-pub(crate) fn harden() {
+pub fn harden() {
     use nix::sys::resource::{Resource, setrlimit};
     if let Err(error) = setrlimit(Resource::RLIMIT_CORE, 0, 0) {
         eprintln!("ca-server: core files could not be switched off: {error}");

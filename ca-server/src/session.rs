@@ -46,6 +46,9 @@ pub enum SessionError {
     /// Issuing failed.
     #[error(transparent)]
     Issue(#[from] IssueError),
+    /// The CA was restored from a backup, and nobody has looked yet.
+    #[error("shut after a restore, until an admin has looked")]
+    Shut,
     /// Policy kept changing while the decision was made.
     #[error("policy is being changed")]
     Unsteady,
@@ -85,6 +88,11 @@ impl From<&SessionError> for ApiError {
                 format!("you are who you say, but there is nothing to certify: {reason}"),
             )
             .hint("ask an admin which pools you should reach"),
+            SessionError::Shut => Self::new(
+                ErrorCode::Unavailable,
+                "the CA was restored from a backup and issues nothing until an admin has looked",
+            )
+            .hint("certificates from before are refused; ask an admin to run `ca-server recovery show`"),
             SessionError::Weak(why) => Self::new(ErrorCode::Invalid, format!("this password is not taken: {why}"))
                 .hint("choose another; four or five unrelated words do well"),
             SessionError::Hash(HashError::TooLong) => {
@@ -102,6 +110,17 @@ impl From<&SessionError> for ApiError {
             }
         }
     }
+}
+
+/// Nobody comes in after a restore before an admin has looked (S7).
+///
+/// # Errors
+/// [`SessionError::Shut`].
+pub fn check_open(ca: &crate::ca::Ca) -> Result<(), SessionError> {
+    if ca.db.read(crate::recovery::is_shut)? {
+        return Err(SessionError::Shut);
+    }
+    Ok(())
 }
 
 /// The one answer to whoever is not let in (A4).

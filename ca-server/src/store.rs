@@ -20,6 +20,7 @@ mod writer;
 
 pub use backend::{Backend, Batch, CommitError, Direction, KeyRange, Mark, View};
 pub use cached::Cached;
+pub(crate) use db::random_id;
 pub use db::{Db, Options};
 pub use error::{Cause, OpenError, ReadError, StoreError, WriteError};
 pub use faulty::{Fault, FaultyBackend};

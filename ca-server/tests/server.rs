@@ -7,6 +7,8 @@
 mod authentication;
 #[path = "server/back_ends.rs"]
 mod back_ends;
+#[path = "server/backup.rs"]
+mod backup;
 #[path = "server/day.rs"]
 mod day;
 #[path = "server/document.rs"]
@@ -29,6 +31,8 @@ mod revocation;
 mod security_key;
 #[path = "server/signers.rs"]
 mod signers;
+#[path = "server/taken.rs"]
+mod taken;
 #[path = "server/web.rs"]
 mod web;
 #[path = "server/world.rs"]

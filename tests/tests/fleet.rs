@@ -19,5 +19,7 @@ mod kept;
 mod killed;
 #[path = "fleet/metrics.rs"]
 mod metrics;
+#[path = "fleet/restored.rs"]
+mod restored;
 #[path = "fleet/scene.rs"]
 mod scene;

@@ -56,6 +56,17 @@ pub enum Event {
     Fact(Fact),
     /// A live ssh connection.
     Session(Session),
+    /// A piece of the KRL that stands there, with what makes the parcel whole that brought it.
+    Krl {
+        /// The length of the whole KRL, in bytes.
+        size: u64,
+        /// The parcel's manifest, base64.
+        manifest: String,
+        /// The fleet key's signature over the parcel, base64 of its PEM; empty where an older applier kept none.
+        signature: String,
+        /// The piece, base64.
+        piece: String,
+    },
     /// A loopback login was tried.
     Proof(Proof),
     /// Where the machine stands.

@@ -126,6 +126,13 @@ pub enum Request {
     Check,
     /// The facts, with when each static key was last let in by sshd's log; changes nothing.
     Keys,
+    /// Show a piece of the KRL that stands there, with its signature; changes nothing.
+    Krl {
+        /// From this byte on.
+        from: u64,
+        /// At most this many bytes.
+        most: u64,
+    },
     /// Put the snapshot back now. Through an admin's own login only.
     RollBack,
     /// Take off everything that the CA put there, but no account's home (made accounts are expired). Through an admin's own login only.
@@ -158,6 +165,10 @@ impl Request {
             }
             Self::DryRun(delivery) => line.delivery(delivery),
             Self::Confirm(nonce) => line.word("nonce", nonce),
+            Self::Krl { from, most } => {
+                line.word("from", from);
+                line.word("most", most);
+            }
             Self::Report | Self::Check | Self::Keys | Self::RollBack | Self::Remove => {}
             Self::Order { order, successions } => {
                 line.successions(successions);
@@ -196,6 +207,7 @@ impl Request {
             Self::Order { .. } => "end-sessions",
             Self::Check => "check",
             Self::Keys => "keys",
+            Self::Krl { .. } => "krl",
             Self::RollBack => "roll-back",
             Self::Remove => "remove",
             Self::Prove { .. } => "prove",

@@ -9,10 +9,12 @@ use crate::{ApiError, Secret};
 
 pub mod machines;
 pub mod policy;
+pub mod recovery;
 pub mod view;
 
 pub use machines::*;
 pub use policy::*;
+pub use recovery::*;
 pub use view::*;
 
 /// One admin command.
@@ -420,6 +422,23 @@ pub enum AdminRequest {
     },
     /// The signed head of the ledger. Answer: [`AdminReply::LedgerHead`].
     AuditExport {},
+    /// After a restore: what machines told of the time since the backup. Answer: [`AdminReply::Recovery`].
+    RecoveryShow {},
+    /// After a restore: an admin has looked, and issuance opens. Answer: [`AdminReply::Recovery`].
+    RecoveryFinish {
+        /// Also while machines were not read.
+        #[serde(default)]
+        unread: bool,
+    },
+}
+
+/// Asks for a backup, over the Unix socket only: the answer is a tar archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRequest {
+    /// With the encrypted files of the CA's private keys.
+    #[serde(default)]
+    pub with_keys: bool,
 }
 
 /// What to revoke.
@@ -642,6 +661,8 @@ pub enum AdminReply {
     Verified(LedgerHead),
     /// The head.
     LedgerHead(LedgerHead),
+    /// How it stands after a restore.
+    Recovery(RecoveryView),
 }
 
 /// An invitation, told once.

@@ -6,6 +6,12 @@ use zeroize::Zeroizing;
 /// A step's length, in seconds.
 const STEP_SECS: u64 = 30;
 
+/// The step of a moment.
+#[must_use]
+pub fn step_at(unix: i64) -> u64 {
+    u64::try_from(unix).unwrap_or(0) / STEP_SECS
+}
+
 /// The secret cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the TOTP secret of {0} is not usable: `ca-server employee reset {0}` invites them anew")]

@@ -14,6 +14,7 @@ use policies::NameError;
 use crate::signer::{SignerSpec, SpecError};
 
 pub mod audit;
+pub mod backup;
 pub mod cert;
 pub mod employee;
 pub mod fleet;
@@ -24,6 +25,8 @@ pub mod policy;
 pub mod pool;
 pub mod session;
 pub mod team;
+
+pub use backup::{BackupArgs, KeySource, LockSource, OpenArgs};
 
 /// Where the data lies if nobody says otherwise.
 pub const DEFAULT_DATA: &str = "/var/lib/ssh-ca-server";
@@ -209,6 +212,13 @@ pub enum Command {
     /// The ledger: everything that happened, in a chain that shows any change.
     #[command(subcommand)]
     Audit(audit::AuditVerb),
+    /// Take a backup while the CA runs, or check one.
+    Backup(backup::BackupOptions),
+    /// Put a backup back, into an empty data folder.
+    Restore(backup::RestoreOptions),
+    /// After a restore: look, and let people in again.
+    #[command(subcommand)]
+    Recovery(backup::RecoveryVerb),
     /// Print a completion script for a shell.
     #[command(
         after_help = "Example:\n  ca-server completions bash > /etc/bash_completion.d/ca-server"

@@ -34,7 +34,7 @@ use lines::Lines;
 pub const SOCKET: &str = "admin.sock";
 
 /// How long the server may say nothing before its answer counts as lost.
-const SILENCE: Duration = Duration::from_secs(300);
+pub(crate) const SILENCE: Duration = Duration::from_secs(300);
 
 /// The largest body of an answer that is not a stream.
 const SMALL_BODY_BYTES: usize = 1024 * 1024;
@@ -155,8 +155,12 @@ pub async fn ask_socket(
     request: &AdminRequest,
     on_event: &mut dyn FnMut(&AdminEvent),
 ) -> Result<AdminReply, ClientError> {
+    ask(connect(data).await?, "localhost", None, request, on_event).await
+}
+
+async fn connect(data: &Path) -> Result<UnixStream, ClientError> {
     let path = data.join(SOCKET);
-    let stream = UnixStream::connect(&path)
+    UnixStream::connect(&path)
         .await
         .map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => ClientError::Denied { path: path.clone() },
@@ -168,8 +172,23 @@ pub async fn ask_socket(
                 url: path.display().to_string(),
                 source: error,
             },
-        })?;
-    ask(stream, "localhost", None, request, on_event).await
+        })
+}
+
+/// Asks the server that runs with the data folder `data` for an answer that is a stream of bytes.
+///
+/// # Errors
+/// The server is not there, or refuses.
+pub(crate) async fn stream_socket<A: Serialize>(
+    data: &Path,
+    path: &str,
+    body: &A,
+) -> Result<Response<Incoming>, ClientError> {
+    let response = post(connect(data).await?, "localhost", path, None, body).await?;
+    if response.status() != StatusCode::OK {
+        return Err(refusal(response).await);
+    }
+    Ok(response)
 }
 
 /// Asks over an open connection.

@@ -25,6 +25,10 @@ pub enum Purpose {
     Create,
     /// The one that was chosen at `init`.
     Unlock,
+    /// A new one for a backup: as [`Purpose::Create`].
+    LockBackup,
+    /// The one that a backup was made with.
+    OpenBackup,
 }
 
 /// Why there is no passphrase.
@@ -139,9 +143,14 @@ fn from_terminal(purpose: Purpose) -> Result<Secret, PassphraseError> {
     let ask = |prompt: &str| terminal::ask_hidden(prompt).map_err(PassphraseError::Terminal);
     match purpose {
         Purpose::Unlock => checked(&ask("Passphrase of the CA's keys: ")?, purpose),
-        Purpose::Create => {
+        Purpose::OpenBackup => checked(&ask("Passphrase of the backup: ")?, purpose),
+        Purpose::Create | Purpose::LockBackup => {
+            let what = match purpose {
+                Purpose::LockBackup => "this backup",
+                _ => "the CA's keys",
+            };
             let first = ask(&format!(
-                "New passphrase for the CA's keys (at least {MIN_CHARS} characters): "
+                "New passphrase for {what} (at least {MIN_CHARS} characters): "
             ))?;
             let secret = checked(&first, purpose)?;
             if *ask("The same again: ")? != *first {
@@ -211,8 +220,12 @@ fn checked(text: &str, purpose: Purpose) -> Result<Secret, PassphraseError> {
         return Err(PassphraseError::NotOneLine);
     }
     match purpose {
-        Purpose::Create if chars < MIN_CHARS => Err(PassphraseError::TooShort { chars }),
-        Purpose::Create | Purpose::Unlock => Ok(Secret::new(text.to_owned())),
+        Purpose::Create | Purpose::LockBackup if chars < MIN_CHARS => {
+            Err(PassphraseError::TooShort { chars })
+        }
+        Purpose::Create | Purpose::LockBackup | Purpose::Unlock | Purpose::OpenBackup => {
+            Ok(Secret::new(text.to_owned()))
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
 };
 
 pub mod audit;
+pub mod backup;
 pub mod cert;
 pub mod checkup;
 pub mod delivery;
@@ -22,6 +23,7 @@ pub mod machine;
 pub mod matrix;
 pub mod policy;
 pub mod pool;
+pub mod recovery;
 pub mod revocation;
 pub mod session;
 pub mod setup;
@@ -84,6 +86,7 @@ pub fn reply(reply: &AdminReply, context: &Context) -> String {
         AdminReply::Ledger(lines) => audit::lines(lines, clock),
         AdminReply::Verified(head) => audit::verified(head),
         AdminReply::LedgerHead(head) => audit::signed_head(head),
+        AdminReply::Recovery(view) => recovery::view(view, clock),
         AdminReply::MachinePrepared(_) | AdminReply::ProbeCertificates(_) => {
             "The answer is meant for `bootstrap`; --json shows it.\n".to_owned()
         }

@@ -16,7 +16,8 @@ use ca_machine::{
 use policies::MachineName;
 use ssh_key::{Certificate, HashAlg, PublicKey};
 
-use judged::{Cause, Failure, KrlThere, Reached, proven};
+pub(crate) use judged::Failure;
+use judged::{Cause, KrlThere, Reached, proven};
 
 pub use super::schedule::Lanes;
 use super::{agent::SyncAgent, courier::Attempt, kept::Kept, succession, wanted};
@@ -24,6 +25,7 @@ use crate::{
     ca::Ca,
     keys::record::fingerprint,
     records::{FleetRecord, KrlRecord, SeenRecord},
+    recovery::{self, merge},
     revoke::krl,
     store::{Read, ReadError, Table},
 };
@@ -85,8 +87,13 @@ pub async fn deliver(
     };
     let mut answered = true;
     let mut tries = 1;
+    let mut ready = first_read(ca, ways, machine, &mut wanted).await;
     let outcome = loop {
-        match attempt(ca, ways, machine, &wanted, lanes).await {
+        let tried = match std::mem::replace(&mut ready, Ok(())) {
+            Ok(()) => attempt(ca, ways, machine, &wanted, lanes).await,
+            Err(failure) => break Err(failure),
+        };
+        match tried {
             Err(failure) if tries < TRIES && wanted.may_pass(ca, machine, &failure).await => {
                 tries += 1;
             }
@@ -178,6 +185,24 @@ pub fn host_ca(record: &FleetRecord) -> String {
             key.fingerprint(HashAlg::Sha256).to_string()
         },
     )
+}
+
+/// After a restore: what the machine holds is taken over before anything is brought to it.
+async fn first_read(
+    ca: &Ca,
+    ways: &Ways,
+    machine: &MachineName,
+    wanted: &mut Wanted,
+) -> Result<(), Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(error.to_string());
+    let unread = ca.db.read(|view| recovery::is_unread(view, machine));
+    if !unread.map_err(|error: ReadError| wrong(&error))? {
+        return Ok(());
+    }
+    let target = target(ca, &ways.agent, &wanted.record).map_err(|error| wrong(&error))?;
+    merge::read_back(ca, &ways.kept, machine, &target).await?;
+    wanted.renew(ca, machine).await;
+    Ok(())
 }
 
 struct Done {

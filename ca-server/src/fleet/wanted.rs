@@ -18,6 +18,7 @@ use crate::{
     keys::{Keys, record::fingerprint},
     ledger::{Actor, Event},
     records::{Compiled, FleetRecord, NameRecord, fleet, name_key},
+    recovery,
     signer::SigningKey,
     store::{Read, ReadError, StoreError, Table, WriteError},
 };
@@ -257,12 +258,16 @@ pub fn refresh(
     let content = content_sha256(&spec).map_err(render_error)?;
     let now = sources.now.unix_timestamp();
     let young = now.saturating_sub(record.issued_unix) < FRESH_SECS / 2;
-    if record.generation > 0 && content == record.content_sha256 && young {
+    // After a restore a machine may have seen more than this store remembers.
+    let floor = ca
+        .db
+        .read(|view| recovery::generation_floor(view, machine))?;
+    if record.generation > floor && content == record.content_sha256 && young {
         return Ok(false);
     }
     let issued = u64::try_from(now).unwrap_or(0);
     // Like a KRL's version, it follows the clock and never falls.
-    let generation = issued.max(record.generation + 1);
+    let generation = issued.max(record.generation + 1).max(floor + 1);
     let bundle: Bundle = render(
         &spec,
         generation,

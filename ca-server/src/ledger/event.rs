@@ -86,6 +86,28 @@ pub enum Event {
         reason: String,
     },
 
+    /// An admin took a backup; its ledger ends with this entry or later.
+    BackupTaken {
+        with_keys: bool,
+    },
+    /// This store came out of a backup.
+    Restored {
+        made_unix_secs: i64,
+        entries: u64,
+        machines: u64,
+    },
+    /// After a restore: a machine's KRL was read, and what it revokes and the backup did not was taken over.
+    KrlReadBack {
+        machine: MachineName,
+        version: u64,
+        merged: u64,
+        believed: bool,
+    },
+    /// After a restore: an admin looked, and opened issuance.
+    RecoveryFinished {
+        unread: Vec<MachineName>,
+    },
+
     // --- employees ---
     EmployeeAdded {
         email: Email,

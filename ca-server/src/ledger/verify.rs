@@ -118,6 +118,45 @@ pub fn verify(source: &impl Read, from: &Head) -> Result<Head, VerifyError> {
     Ok(head)
 }
 
+/// Verifies a ledger whose entries come one after another, from the first on.
+pub struct Chain {
+    head: Head,
+    end: Head,
+}
+
+impl Chain {
+    /// Of `ca`'s ledger, which must end with `end`.
+    #[must_use]
+    pub fn new(ca: &CaId, end: Head) -> Self {
+        Self {
+            head: Head::genesis(ca),
+            end,
+        }
+    }
+
+    /// The next entry, as it is stored.
+    ///
+    /// # Errors
+    /// When it is not the one that was written there.
+    pub fn entry(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), ChainError> {
+        self.head = step(&self.head, &self.end, key, bytes)?;
+        Ok(())
+    }
+
+    /// That was all.
+    ///
+    /// # Errors
+    /// When entries are missing at the end, or the last one is not as it was.
+    pub fn finish(self) -> Result<(), ChainError> {
+        let (seq, what) = match self.head.entries {
+            entries if entries < self.end.entries => (entries + 1, ChainFault::Truncated),
+            entries if self.head != self.end => (entries, ChainFault::Changed),
+            _ => return Ok(()),
+        };
+        Err(ChainError { seq, what })
+    }
+}
+
 /// The head after the entry `bytes` under `key`, which must be the one after `head`.
 fn step(head: &Head, end: &Head, key: &[u8], bytes: &[u8]) -> Result<Head, ChainError> {
     let seq = head.entries + 1;

@@ -2,6 +2,7 @@
 
 use policies::Email;
 
+use super::GRACE_SECS;
 use crate::{
     records::{CertificateRecord, RevocationRecord, Revoked, live_certificates, number},
     store::{KeyRange, Read, ReadError, Table},
@@ -22,7 +23,7 @@ impl Exposures {
         for (key, record) in
             source.scan_json::<RevocationRecord>(Table::Revocations, &range, usize::MAX)?
         {
-            if let Some(until) = valid_until(source, &record.what, now_unix)? {
+            if let Some(until) = valid_until(source, &record, now_unix)? {
                 open.push((number(Table::Revocations, &key)?, until));
             }
         }
@@ -43,10 +44,10 @@ impl Exposures {
 /// The end of the last certificate that the entry revokes and that is valid now. A key that was revoked by its hash names no certificate.
 fn valid_until<R: Read>(
     source: &R,
-    what: &Revoked,
+    record: &RevocationRecord,
     now_unix: i64,
 ) -> Result<Option<i64>, ReadError> {
-    let live = match what {
+    let live = match &record.what {
         Revoked::KeyId(key_id) => {
             let email = key_id
                 .rsplit_once('/')
@@ -66,6 +67,12 @@ fn valid_until<R: Read>(
             .filter(|record| record.is_live(now_unix))
             .collect::<Vec<_>>(),
         Revoked::Key(_) => Vec::new(),
+        // Nobody remembers them all: the longest that any can live.
+        Revoked::Earlier { .. } => {
+            let grace = i64::try_from(GRACE_SECS).unwrap_or(i64::MAX);
+            let end = record.until_unix.map(|until| until.saturating_sub(grace));
+            return Ok(end.filter(|end| now_unix < *end));
+        }
     };
     Ok(live
         .iter()

@@ -21,6 +21,7 @@ use crate::{
     keys::{Keys, KeysError, Life, Purpose},
     ledger::{Actor, Event},
     records::{CA, CaRecord, KRL_CURRENT, KrlRecord, RevocationRecord, Revoked, number},
+    recovery,
     signer::SigningKey,
     store::{KeyRange, Read, ReadError, StoreError, Table},
 };
@@ -82,6 +83,7 @@ pub async fn newer_than(ca: &Ca, seen: Option<(u64, &str)>) -> Result<KrlRecord,
         .get_json(Table::Meta, CA)?
         .expect("`init` wrote the CA's record in the first transaction");
     let next = meta.next_revocation;
+    let floor = recovery::record(&view)?.map_or(0, |restored| restored.krl_floor);
     let mut entries = Vec::new();
     for (key, record) in
         view.scan_json::<RevocationRecord>(Table::Revocations, &KeyRange::all(), usize::MAX)?
@@ -94,6 +96,7 @@ pub async fn newer_than(ca: &Ca, seen: Option<(u64, &str)>) -> Result<KrlRecord,
     };
     if let Some(old) = &old
         && old.covers == next
+        && old.version > floor
         && old.ca_keys == canaries.ca_keys
         && !entries.iter().any(|(_, record)| left(record))
         && seen.is_none_or(|(version, sha256)| {
@@ -107,7 +110,8 @@ pub async fn newer_than(ca: &Ca, seen: Option<(u64, &str)>) -> Result<KrlRecord,
     let last_version = old
         .as_ref()
         .map_or(0, |old| old.version)
-        .max(seen.map_or(0, |(version, _)| version));
+        .max(seen.map_or(0, |(version, _)| version))
+        .max(floor);
     let stamp = Stamp {
         // The version follows the clock and never falls: after a restore it is still above what any machine has (R2, S7).
         version: u64::try_from(now).unwrap_or(0).max(last_version + 1),
@@ -152,7 +156,7 @@ struct Stamp {
 
 /// Was it signed by a key that nobody trusts any longer? Then nobody needs to be told.
 fn is_of_nobody(keys: &Keys, what: &Revoked) -> bool {
-    let Revoked::Serial { ca, .. } = what else {
+    let (Revoked::Serial { ca, .. } | Revoked::Earlier { ca, .. }) = what else {
         return false;
     };
     [&keys.user_ca, &keys.host_ca].into_iter().any(|ring| {
@@ -194,6 +198,13 @@ fn build(
                 for scope in scopes.of_key(ca) {
                     builder
                         .revoke_serial(scope, *serial)
+                        .map_err(|error| wrong(error.to_string()))?;
+                }
+            }
+            Revoked::Earlier { ca, last } => {
+                for scope in scopes.of_key(ca) {
+                    builder
+                        .revoke_serials(scope, 1..=*last)
                         .map_err(|error| wrong(error.to_string()))?;
                 }
             }

@@ -124,6 +124,7 @@ pub async fn authenticate(
     from: IpAddr,
     device: Option<&Secret>,
 ) -> Result<Authenticated, SessionError> {
+    super::check_open(ca)?;
     let parsed: Option<Email> = email.parse().ok();
     // A text that is no email is counted too, under a name that no email has.
     let name = parsed.as_ref().map_or_else(

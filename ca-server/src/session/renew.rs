@@ -57,6 +57,7 @@ pub async fn renew(
     request: RenewRequest,
     from: IpAddr,
 ) -> Result<Issued, SessionError> {
+    super::check_open(ca)?;
     let now = ca.clock.now();
     // The secret first: who does not have it uses up no nonce, and no room in the memory of used ones.
     let session = match find(ca, &request.session_id, &request.session_secret, now)? {

@@ -51,6 +51,8 @@ fn verb(request: &AdminRequest) -> &'static str {
         R::MachineSet { .. } => "machine_set",
         R::MachineEnforce { .. } => "machine_enforce",
         R::MachineRemove { .. } => "machine_remove",
+        R::RecoveryShow {} => "recovery_show",
+        R::RecoveryFinish { .. } => "recovery_finish",
         R::MachinePrepare(_) => "machine_prepare",
         R::MachineProbe { .. } => "machine_probe",
         R::MachineConfirm { .. } => "machine_confirm",
@@ -75,7 +77,7 @@ fn verb(request: &AdminRequest) -> &'static str {
 }
 
 /// How many arms `verb` has.
-const VERBS: usize = 56;
+const VERBS: usize = 58;
 
 pub fn every_command() -> Vec<Value> {
     let email = "zoe@corp.example";
@@ -120,6 +122,8 @@ pub fn every_command() -> Vec<Value> {
             "verb": "machine_prepare", "machine": "m", "address": "192.0.2.1", "port": 22, "pools": [], "host_key": "x",
             "admin_account": "ssh-admin", "sshd_version": "OpenSSH_9.2p1", "facts": "{}",
         }),
+        json!({"verb": "recovery_show"}),
+        json!({"verb": "recovery_finish"}),
         json!({"verb": "machine_probe", "machine": "m", "public_key": "x"}),
         json!({"verb": "machine_confirm", "machine": "m", "generation": 1, "krl_version": 1}),
         json!({"verb": "krl_revoke", "target": {"serial": 1}}),
@@ -323,6 +327,7 @@ async fn p1_every_other_door_refuses_who_brings_nothing_and_there_are_no_more_do
         ("POST", "/v1/password", 400),
         ("POST", "/v1/admin/login", 400),
         ("POST", "/v1/admin", 401),
+        ("POST", "/v1/admin/backup", 401),
         ("GET", "/v1/admin", 400),
         ("DELETE", "/v1/login", 400),
         ("GET", "/", 404),

@@ -21,17 +21,17 @@ use crate::world::{
     Answer, Person, blob, code_at, connect, ed25519, keygen_says, send, sshsig, trusting,
 };
 
-const PASSPHRASE: &str = "an iron giraffe reads newspapers";
-const KEYS: [&str; 6] = ["user_ca", "host_ca", "fleet", "sync", "ledger", "seal"];
+pub const PASSPHRASE: &str = "an iron giraffe reads newspapers";
+pub const KEYS: [&str; 6] = ["user_ca", "host_ca", "fleet", "sync", "ledger", "seal"];
 
-fn program(arguments: &[&str]) -> Command {
+pub fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ca-server"));
     command.args(arguments).stdin(Stdio::null());
     command
 }
 
 /// A data folder as `init` makes it, with a cheap password hash; made once and copied.
-fn data_folder() -> (tempfile::TempDir, PathBuf) {
+pub fn data_folder() -> (tempfile::TempDir, PathBuf) {
     /// Path, content of a file, mode.
     type Made = Vec<(PathBuf, Option<Vec<u8>>, u32)>;
     static MADE: OnceLock<Made> = OnceLock::new();
@@ -77,7 +77,7 @@ fn data_folder() -> (tempfile::TempDir, PathBuf) {
 }
 
 /// Everything in a folder and the folder itself, parents first.
-fn walk(folder: &Path) -> Vec<PathBuf> {
+pub fn walk(folder: &Path) -> Vec<PathBuf> {
     let mut all = vec![folder.to_owned()];
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -90,15 +90,15 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
     all
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A running `ca-server serve`; killed when dropped.
-struct Server {
-    data: PathBuf,
+pub struct Server {
+    pub data: PathBuf,
     log: PathBuf,
-    child: Child,
+    pub child: Child,
     address: std::net::SocketAddr,
     heard: Vec<Vec<u8>>,
 }
@@ -111,7 +111,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    async fn start(data: &Path, log_level: &str) -> Self {
+    pub async fn start(data: &Path, log_level: &str) -> Self {
         let dir = data.parent().unwrap();
         let pass = dir.join("pass");
         fs::write(&pass, PASSPHRASE).unwrap();
@@ -154,15 +154,15 @@ impl Server {
         }
     }
 
-    fn said(&self) -> String {
+    pub fn said(&self) -> String {
         text(&fs::read(&self.log).unwrap())
     }
 
-    async fn post(&mut self, path: &str, body: &Value) -> Answer {
+    pub async fn post(&mut self, path: &str, body: &Value) -> Answer {
         self.send("POST", path, &[], body).await
     }
 
-    async fn send(
+    pub async fn send(
         &mut self,
         method: &str,
         path: &str,
@@ -184,7 +184,7 @@ impl Server {
     }
 
     /// An admin command over the Unix socket, as its lines come; `enough` may stop listening.
-    async fn command(&mut self, request: Value, enough: fn(&Value) -> bool) -> Vec<Value> {
+    pub async fn command(&mut self, request: Value, enough: fn(&Value) -> bool) -> Vec<Value> {
         let stream = tokio::net::UnixStream::connect(self.data.join("admin.sock"))
             .await
             .unwrap();
@@ -213,14 +213,14 @@ impl Server {
         lines
     }
 
-    async fn done(&mut self, request: Value) -> Value {
+    pub async fn done(&mut self, request: Value) -> Value {
         let lines = self.command(request.clone(), |_| false).await;
         let last = lines.last().cloned().unwrap_or_default();
         assert_eq!(last["event"], "done", "{request}: {lines:?}");
         last["reply"]["data"].clone()
     }
 
-    async fn employee(&mut self, email: &str, admin: bool) -> Person {
+    pub async fn employee(&mut self, email: &str, admin: bool) -> Person {
         let add = json!({"verb": "employee_add", "email": email, "pools": ["web"], "admin": admin});
         let code = self.done(add).await["code"].as_str().unwrap().to_owned();
         // What follows is not to be found in any answer but its own.
@@ -245,7 +245,7 @@ impl Server {
         person
     }
 
-    async fn login_body(&mut self, person: &Person, step: i64) -> Value {
+    pub async fn login_body(&mut self, person: &Person, step: i64) -> Value {
         let nonce = self.send("GET", "/v1/nonce", &[], &json!(null)).await;
         let info = self.send("GET", "/v1/ca", &[], &json!(null)).await;
         let nonce = nonce.json()["nonce"].as_str().unwrap().to_owned();
@@ -260,7 +260,7 @@ impl Server {
         })
     }
 
-    async fn renew(&mut self, person: &Person, session: &Value) -> Answer {
+    pub async fn renew(&mut self, person: &Person, session: &Value) -> Answer {
         let nonce = self.send("GET", "/v1/nonce", &[], &json!(null)).await;
         let info = self.send("GET", "/v1/ca", &[], &json!(null)).await;
         let nonce = nonce.json()["nonce"].as_str().unwrap().to_owned();
@@ -276,18 +276,18 @@ impl Server {
     }
 }
 
-fn unix_now() -> i64 {
+pub fn unix_now() -> i64 {
     time::OffsetDateTime::now_utc().unix_timestamp()
 }
 
-fn opened(data: &Path, name: &str) -> PrivateKey {
+pub fn opened(data: &Path, name: &str) -> PrivateKey {
     let text = fs::read_to_string(data.join("keys").join(name)).unwrap();
     let key = PrivateKey::from_openssh(&text).unwrap();
     key.decrypt(PASSPHRASE).unwrap()
 }
 
 /// A secret in the forms in which it could stand somewhere.
-fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
+pub fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut all = vec![
         secret.to_vec(),
         data_encoding::HEXLOWER.encode(secret).into_bytes(),
@@ -305,7 +305,7 @@ fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-fn contains(hay: &[u8], needle: &[u8]) -> bool {
+pub fn contains(hay: &[u8], needle: &[u8]) -> bool {
     hay.windows(needle.len()).any(|part| part == needle)
 }
 

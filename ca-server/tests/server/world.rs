@@ -49,6 +49,8 @@ pub const PASSPHRASE: &str = "a passphrase for tests";
 /// What every world starts from.
 pub struct Template {
     store: Vec<u8>,
+    /// What lies beside it, by name.
+    files: Vec<(String, Vec<u8>)>,
     keys: Opened,
     passphrase: Secret,
     lives: Vec<KeyRecord>,
@@ -74,7 +76,16 @@ pub fn template() -> &'static Template {
         drop(db);
         let tls = Tls::open(&folder, &room.keys().seal, &Line::default()).unwrap();
         let pem = std::fs::read(folder.tls("ca.pem")).unwrap();
+        let mut files = vec!["config.toml".to_owned()];
+        for sub in ["keys", "tls"] {
+            let names = folder.list(sub).unwrap();
+            files.extend(names.iter().map(|name| format!("{sub}/{name}")));
+        }
         Template {
+            files: files
+                .into_iter()
+                .map(|name| (name.clone(), folder.read(&name).unwrap()))
+                .collect(),
             store: std::fs::read(folder.store()).unwrap(),
             server: tls.leaf(&names, now).unwrap(),
             client: trusting(&pem),
@@ -245,6 +256,9 @@ impl World {
         let home = folder.path().join("ca");
         let home = Folder::open(&home).unwrap_or_else(|_| {
             let made = Folder::create(&home).unwrap();
+            for (name, bytes) in &template.files {
+                made.write(name, bytes).unwrap();
+            }
             made.seal().unwrap();
             made
         });
@@ -302,6 +316,19 @@ impl World {
             stop,
             doors,
         }
+    }
+
+    /// A CA whose data folder is `ca` in this one, with a clock that is ahead.
+    pub async fn open(folder: tempfile::TempDir, ahead_secs: i64) -> Self {
+        let clock = Clock::default();
+        clock.shift(ahead_secs);
+        let backend = RedbBackend::open(&folder.path().join("ca/store.redb")).unwrap();
+        Self::over(folder, Arc::new(backend), CHEAP, clock).await
+    }
+
+    /// How far the clock is ahead, in seconds.
+    pub fn ahead(&self) -> i64 {
+        (self.ca.clock.now() - time::OffsetDateTime::now_utc()).whole_seconds()
     }
 
     /// Ends the server and starts it again over the same store; the clock goes on.
@@ -420,9 +447,15 @@ impl World {
         self.code(person)
     }
 
-    /// A whole and right login request.
+    /// A whole and right login request, with the code of a step that was never used: time goes on.
     pub async fn login_body(&self, person: &Person) -> Value {
-        let totp = self.fresh_code(person);
+        self.ca.clock.shift(31);
+        self.login_body_now(person).await
+    }
+
+    /// The same with the code that the authenticator shows now.
+    pub async fn login_body_now(&self, person: &Person) -> Value {
+        let totp = self.code(person);
         let nonce = self.nonce().await;
         let ca_id = self.ca.keys().ca_id();
         let message = proof::login_message(&ca_id, &nonce, &person.email, &blob(&person.key));

@@ -181,7 +181,7 @@ read_request() {
     *) refuse bad-request "this is no request of version 1; bring the applier up to date with bootstrap" ;;
     esac
     spoken_for=$((${#line} + 1))
-    word_nonce='' word_confirm=600 word_account='' word_admin='' word_now='' word_port=22 word_trust='' word_succession=0
+    word_nonce='' word_confirm=600 word_account='' word_admin='' word_now='' word_port=22 word_trust='' word_succession=0 word_from=0 word_most=0
     set -f
     # shellcheck disable=SC2086 # words on purpose
     set -- $line
@@ -194,6 +194,8 @@ read_request() {
         nonce=*) is_hex "$value" 32 && word_nonce=$value ;;
         confirm=*) is_number "$value" && word_confirm=$value ;;
         now=*) is_number "$value" && word_now=$value ;;
+        from=*) is_number "$value" && word_from=$value ;;
+        most=*) is_number "$value" && word_most=$value ;;
         port=*) is_number "$value" && word_port=$value ;;
         account=*) is_account "$value" && word_account=$value ;;
         admin=*) is_account "$value" && word_admin=$value ;;

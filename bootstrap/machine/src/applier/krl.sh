@@ -158,6 +158,25 @@ install_krl() {
     unlock krl
 }
 
+# Shows a piece of the KRL with the manifest and the signature of the parcel that brought it; the bytes together are that parcel again.
+show_krl() {
+    lock krl 30
+    if [ -s "$STATE/krl" ] && [ -f "$KRL" ]; then
+        { read -r version hash issued _; } <"$STATE/krl"
+        size=$(size_of "$KRL")
+        {
+            printf 'ssh-ca-krl v1\nversion %s\nissued %s\nsha256 %s\nsize %s\n' "$version" "$issued" "$hash" "$size"
+            grep -E '^(revoked|good) ' "$STATE/krl"
+            echo end
+        } >"$W/manifest"
+        sed -n '/^-----BEGIN SSH SIGNATURE-----$/,$p' <"$STATE/krl" >"$W/signature"
+        printf '{"step":"krl","size":%s,"manifest":"%s","signature":"%s","piece":"%s"}\n' "$size" \
+            "$(base64 <"$W/manifest" | tr -d '\n')" "$(base64 <"$W/signature" | tr -d '\n')" \
+            "$(tail -c "+$((word_from + 1))" "$KRL" | head -c "$word_most" | base64 | tr -d '\n')"
+    fi
+    unlock krl
+}
+
 # Writes the KRL and the state of it beside those in use, and the canaries that will judge it; all of it is on the disk then.
 stage_krl() {
     # Before its new size is written down: what is there then is never smaller than what stands there.
@@ -168,7 +187,11 @@ stage_krl() {
     tail -c "$krl_size" "$W/krl" >"$new"
     wrote=$?
     umask 077
-    [ "$wrote" -eq 0 ] && printf '%s %s %s %s\n%s' "$krl_version" "$krl_sha256" "$krl_issued" "$reserve_wanted" "$canaries" >"$new_state" &&
+    [ "$wrote" -eq 0 ] && {
+        printf '%s %s %s %s\n%s' "$krl_version" "$krl_sha256" "$krl_issued" "$reserve_wanted" "$canaries" &&
+            # The signature with it: a CA that was restored from a backup reads back what it had signed.
+            while IFS= read -r line || [ -n "$line" ]; do printf '%s\n' "$line" || return 1; done <"$W/krl-sig"
+    } >"$new_state" &&
         write_canaries <<-END && [ "$(sha256 "$new")" = "$krl_sha256" ] && sync "$new" "$new_state"
 		$canaries
 	END

@@ -49,6 +49,7 @@ keys)
     login_facts
     print_facts
     ;;
+krl) show_krl ;;
 roll-back) roll_back ;;
 remove) remove ;;
 prove) prove ;;

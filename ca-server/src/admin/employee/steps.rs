@@ -17,7 +17,7 @@ use crate::{
     enrol,
     ledger::Event,
     records::{CA, CaRecord, Credentials, NameRecord, name_key},
-    revoke,
+    recovery, revoke,
     store::{Read, Table},
 };
 
@@ -138,8 +138,11 @@ fn admit(
     let (uid, epoch) = match returning {
         Some(old) => (old.uid, old.epoch),
         None => match uid {
-            Uid::Next(range) => (next_uid(editing, range)?, 1),
-            Uid::Given(uid) => (uid, 1),
+            Uid::Next(range) => (
+                next_uid(editing, range)?,
+                recovery::first_epoch(editing.txn)?,
+            ),
+            Uid::Given(uid) => (uid, recovery::first_epoch(editing.txn)?),
         },
     };
     let employee = Employee {

@@ -164,7 +164,9 @@ impl Revocations {
             ca: record.ca.clone(),
             serial,
         };
+        let earlier = |what: &Revoked| matches!(what, Revoked::Earlier { ca, last } if *ca == record.ca && serial <= *last);
         self.0.contains(&by_serial)
+            || self.0.iter().any(earlier)
             || self.0.contains(&Revoked::KeyId(record.key_id.clone()))
             || self.0.contains(&Revoked::Key(record.subject.clone()))
     }

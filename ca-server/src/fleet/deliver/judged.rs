@@ -6,7 +6,7 @@ use crate::records::KrlRecord;
 
 /// Not all was done that was asked.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     /// For people.
     pub(super) reason: String,
     /// Where the machine stands, if it said so.
@@ -53,7 +53,7 @@ pub(super) enum KrlThere {
 }
 
 impl Failure {
-    pub(super) fn new(reason: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
             stands: None,
@@ -64,7 +64,7 @@ impl Failure {
     }
 
     /// There is no answer.
-    pub(super) fn unanswered(error: &RunError) -> Self {
+    pub(crate) fn unanswered(error: &RunError) -> Self {
         let reached = match error {
             RunError::Open(_) | RunError::Silent { .. } | RunError::TimedOut { .. } => Reached::No,
             RunError::NotRoot { .. } | RunError::Broken { .. } | RunError::Answer { .. } => {

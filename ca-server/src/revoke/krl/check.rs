@@ -47,6 +47,16 @@ pub(super) fn check(
                 }
                 everywhere
             }
+            Revoked::Earlier { ca, last } => {
+                let mut everywhere = true;
+                for scope in scopes.of_key(ca) {
+                    let runs = section(scope)?.serials();
+                    everywhere &= runs
+                        .iter()
+                        .any(|run| run.first() == 1 && run.last() >= *last);
+                }
+                everywhere
+            }
             Revoked::Key(fingerprint) => krl
                 .keys_sha256()
                 .iter()
