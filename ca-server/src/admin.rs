@@ -13,6 +13,7 @@ pub mod policy;
 mod pool;
 mod recovery;
 mod revoke;
+mod rotation;
 mod session;
 mod static_keys;
 mod team;
@@ -253,6 +254,21 @@ impl Admin {
             R::SessionEnd { ids } => self.end_sessions(actor, &ids).await,
             R::CaMove { key, signer, pin } => {
                 ca_move::move_key(ca, actor, &key, &signer, pin).await
+            }
+            R::CaList {} => self.ca_list(),
+            R::CaRotate {
+                key,
+                leave_behind,
+                pace,
+            } => {
+                self.ca_rotate(actor, key, &leave_behind, pace, events)
+                    .await
+            }
+            R::CaCompromise { key, reason } => {
+                self.ca_compromise(actor, key, &reason, events).await
+            }
+            R::CaRetire { key, leave_behind } => {
+                self.ca_retire(actor, &key, &leave_behind, events).await
             }
             R::CertList { employee, live } => look::certificates(ca, employee.as_deref(), live),
             R::CertShow { serial } => look::certificate(ca, serial),

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    io::Write,
+    io::{Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -245,6 +245,29 @@ impl Folder {
         }
         names.sort();
         Ok(names)
+    }
+
+    /// Overwrites a file of the folder with zeros, and deletes it; one that is not there is fine. On a copy-on-write file
+    /// system, on an SSD and in backups older bytes may remain: whoever can read those knew the file anyway.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn destroy(&self, name: &str) -> Result<(), FolderError> {
+        let path = self.root.join(name);
+        let parent = path.parent().unwrap_or(&self.root);
+        let mut file = match fs::OpenOptions::new().write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(io_error("overwrite", &path)(error)),
+        };
+        let length = file.metadata().map_err(io_error("look at", &path))?.len();
+        io::copy(&mut io::repeat(0).take(length), &mut file)
+            .and_then(|_| file.sync_all())
+            .map_err(io_error("overwrite", &path))?;
+        fs::remove_file(&path).map_err(io_error("delete", &path))?;
+        fs::File::open(parent)
+            .and_then(|dir| dir.sync_all())
+            .map_err(io_error("sync", parent))
     }
 
     /// Reads a file of the folder.

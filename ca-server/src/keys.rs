@@ -252,6 +252,8 @@ pub struct KeyRoom {
     passphrase: Secret,
     opened: Mutex<Opened>,
     now: RwLock<Arc<Keys>>,
+    /// Whoever changes the life of a key holds this: one step at a time.
+    pub changing: tokio::sync::Mutex<()>,
 }
 
 impl KeyRoom {
@@ -289,6 +291,13 @@ impl KeyRoom {
                 records.push(KeyRecord::first(purpose, &key, now_unix));
             }
         }
+        for record in &records {
+            if matches!(record.life, Life::Retired | Life::Compromised)
+                && let Err(error) = files::destroy(folder, &record.name())
+            {
+                tracing::error!(%error, key = record.name(), "the file of a key that is retired stays");
+            }
+        }
         open_missing(folder, passphrase, &records, &mut opened)?;
         if adopted {
             adopt(db, &records, now_unix)?;
@@ -300,6 +309,7 @@ impl KeyRoom {
             passphrase: passphrase.clone(),
             opened: Mutex::new(opened),
             now: RwLock::new(Arc::new(now)),
+            changing: tokio::sync::Mutex::new(()),
         })
     }
 
@@ -364,6 +374,16 @@ impl KeyRoom {
             .signers
             .insert(record::fingerprint(&public), signer);
         Ok(public)
+    }
+
+    /// Deletes the private half of a key that the store calls retired or compromised. What was not done because the server
+    /// died in between is done at the next start.
+    ///
+    /// # Errors
+    /// When the file stays.
+    pub fn forget(&self, record: &KeyRecord) -> Result<(), KeysError> {
+        self.opened().signers.remove(&record.fingerprint());
+        files::destroy(&self.folder, &record.name())
     }
 }
 
@@ -439,7 +459,7 @@ fn adopt(db: &Db, records: &[KeyRecord], now_unix: i64) -> Result<(), KeysError>
                 &Actor::Server,
                 &Event::CaKeyChanged {
                     key: one.name(),
-                    fingerprint: fingerprint_of(one),
+                    fingerprint: one.fingerprint(),
                     change: "its life is kept in the store from now on".to_owned(),
                 },
             );
@@ -450,13 +470,6 @@ fn adopt(db: &Db, records: &[KeyRecord], now_unix: i64) -> Result<(), KeysError>
         WriteError::Refused(error) => error.into(),
         WriteError::Store(error) => KeysError::Store(error),
     })
-}
-
-fn fingerprint_of(record: &KeyRecord) -> String {
-    PublicKey::from_openssh(&record.public_key).map_or_else(
-        |_| record.public_key.clone(),
-        |key| record::fingerprint(&key),
-    )
 }
 
 /// The keys as `source` has them.

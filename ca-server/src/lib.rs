@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod records;
 pub mod recovery;
 pub mod revoke;
+pub mod rotate;
 pub mod serve;
 pub mod session;
 pub mod signer;

@@ -52,6 +52,9 @@ pub struct SessionRecord {
     pub opened_unix: i64,
     /// When it ends.
     pub ends_unix: i64,
+    /// The newest host CA key whose line its owner was told: before that one signs, everybody has to have heard of it (K3).
+    #[serde(default)]
+    pub told_host_ca: u32,
     /// What was left out at login: renewals leave it out too, whatever they ask for (I9).
     #[serde(default)]
     pub narrow: ca_api::Narrow,

@@ -27,6 +27,10 @@ mod process;
 mod review;
 #[path = "server/revocation.rs"]
 mod revocation;
+#[path = "server/rotation.rs"]
+mod rotation;
+#[path = "server/rotation_ends.rs"]
+mod rotation_ends;
 #[path = "server/security_key.rs"]
 mod security_key;
 #[path = "server/signers.rs"]

@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ApiError, Secret};
 
+pub mod keys;
 pub mod machines;
 pub mod policy;
 pub mod recovery;
 pub mod view;
 
+pub use keys::*;
 pub use machines::*;
 pub use policy::*;
 pub use recovery::*;
@@ -391,6 +393,36 @@ pub enum AdminRequest {
         #[serde(default)]
         pin: Option<Secret>,
     },
+    /// The CA's own keys, and how replacements stand. Answer: [`AdminReply::CaKeys`].
+    CaList {},
+    /// Begins to replace a key, or goes on with it. Progress per machine. Answer: [`AdminReply::CaKeys`].
+    CaRotate {
+        /// Which.
+        key: CaKey,
+        /// These machines are not waited for.
+        #[serde(default)]
+        leave_behind: Vec<String>,
+        /// By itself, or one step.
+        #[serde(default)]
+        pace: Pace,
+    },
+    /// A key is in somebody else's hands: it is revoked, and another one signs at once. Progress per machine. Answer:
+    /// [`AdminReply::CaKeys`].
+    CaCompromise {
+        /// Which.
+        key: CaKey,
+        /// For the ledger.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Takes an old key out, as far as it may be. Answer: [`AdminReply::CaKeys`].
+    CaRetire {
+        /// Its name or fingerprint.
+        key: String,
+        /// These machines are not waited for.
+        #[serde(default)]
+        leave_behind: Vec<String>,
+    },
     /// Answer: [`AdminReply::Certificates`].
     CertList {
         /// Only this person's.
@@ -651,6 +683,8 @@ pub enum AdminReply {
     Sessions(SessionsView),
     /// What came of ending sessions.
     SessionsEnded(SessionsEnded),
+    /// The CA's own keys.
+    CaKeys(CaKeys),
     /// Certificates.
     Certificates(Vec<CertificateView>),
     /// One of them.

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     ca::{Ca, unix_ms},
     fleet::{
-        succession,
+        deliver, succession,
         wanted::{self, Sources},
     },
     issue::probe::{NOWHERE_POOL, Own, PROBE_ACCOUNT, PROBE_POOL, REVOKED_KEY_ID, issue_own},
@@ -251,7 +251,8 @@ async fn host_certificate(
         let same_key = PublicKey::from_openssh(&old.host_key)
             .is_ok_and(|key| key.key_data() == wanted.host_key.key_data());
         let same_names = old.address == wanted.request.address;
-        if same_key && same_names && old.host_certificate_until_unix > now + half {
+        let same_ca = deliver::host_ca(old) == ca.keys().host_ca.current_held().fingerprint();
+        if same_key && same_names && same_ca && old.host_certificate_until_unix > now + half {
             return Ok((
                 old.host_certificate.clone(),
                 old.host_certificate_until_unix,

@@ -15,6 +15,7 @@ use crate::signer::{SignerSpec, SpecError};
 
 pub mod audit;
 pub mod backup;
+pub mod ca;
 pub mod cert;
 pub mod employee;
 pub mod fleet;
@@ -206,6 +207,9 @@ pub enum Command {
     /// Live ssh sessions on machines.
     #[command(subcommand)]
     Session(session::SessionVerb),
+    /// The CA's own keys: show, replace, revoke.
+    #[command(subcommand)]
+    Ca(ca::CaVerb),
     /// Certificates that were issued.
     #[command(subcommand)]
     Cert(cert::CertVerb),

@@ -54,6 +54,7 @@ pub fn verdict(reply: &AdminReply, sink: &Sink) -> Verdict {
         AdminReply::Revoked(revocation) => all(revocation.proven()),
         AdminReply::Krl(view) => all(view.machines_current >= view.machines),
         AdminReply::Synced(machines) => all(proven(machines)),
+        AdminReply::CaKeys(keys) => all(!keys.waits),
         AdminReply::Checked(machines) => {
             if machines.iter().any(|machine| !machine.reached) {
                 Verdict::Partly

@@ -11,6 +11,7 @@ use super::{
 
 pub mod audit;
 pub mod backup;
+pub mod ca;
 pub mod cert;
 pub mod checkup;
 pub mod delivery;
@@ -81,6 +82,7 @@ pub fn reply(reply: &AdminReply, context: &Context) -> String {
         AdminReply::Keys(machines) => keys::all(machines, clock),
         AdminReply::Sessions(view) => session::all(view, clock),
         AdminReply::SessionsEnded(outcome) => session::ended(outcome),
+        AdminReply::CaKeys(all) => ca::keys(all, clock),
         AdminReply::Certificates(all) => cert::all(all, clock),
         AdminReply::Certificate(one) => cert::one(one, clock),
         AdminReply::Ledger(lines) => audit::lines(lines, clock),

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     courier::Courier,
+    deliver::host_ca,
     schedule::{Lanes, Need},
     wanted,
 };
@@ -21,6 +22,7 @@ use crate::{
     house,
     records::{FleetRecord, KrlRecord, MachineStatus, SeenRecord, fleet},
     revoke::krl,
+    rotate,
     store::{KeyRange, Read, ReadError, Table},
 };
 
@@ -29,6 +31,9 @@ const ROUND: Duration = Duration::from_secs(60);
 
 /// A machine's KRL is read back at least this often, in seconds, also when nothing changed.
 const LOOK_AGAIN_SECS: i64 = 15 * 60;
+
+/// How many host certificates are made before the keeper looks again what else is to be done.
+const HOSTS_A_ROUND: usize = 64;
 
 /// How often rows that ended are deleted.
 const SWEEP: Duration = Duration::from_secs(3600);
@@ -120,15 +125,25 @@ pub async fn keep(
     }
 }
 
-/// Makes host certificates anew when half of their life is over; the next bundle carries them.
+/// Makes host certificates anew when half of their life is over, or another key of the host CA signs; the next bundle
+/// carries them.
 async fn renew_host_certificates(ca: &Arc<Ca>) {
     let half = i64::try_from(HOST_CERTIFICATE_SECS / 2).unwrap_or(i64::MAX);
     let soon = ca.clock.now().unix_timestamp() + half;
+    let keys = ca.keys();
+    let current = keys.host_ca.current_held().fingerprint();
     let old = managed(ca)
         .unwrap_or_default()
         .into_iter()
-        .filter(|(_, record)| record.host_certificate_until_unix < soon);
-    for (name, _) in old {
+        .filter(|(_, record)| {
+            record.host_certificate_until_unix < soon || host_ca(record) != current
+        });
+    for (number, (name, _)) in old.enumerate() {
+        if number == HOSTS_A_ROUND {
+            // The rest in the next round, which begins at once: nothing that came meanwhile waits behind all of them.
+            ca.fleet_changed.notify_one();
+            return;
+        }
         if let Err(error) = machine::renew_host_certificate(ca, &name).await {
             tracing::error!(machine = %name, %error, "its host certificate could not be renewed; the old one stays");
         }
@@ -158,6 +173,8 @@ enum RoundError {
 
 /// Says who lacks what, revocations first: the courier goes on by itself.
 async fn round(ca: &Arc<Ca>, courier: &Courier, greet: usize) -> Result<(), RoundError> {
+    // What machines confirmed since the last round may be what the replacement of a key waits for.
+    rotate::go_on(ca).await;
     let krl = krl::current(ca).await?;
     courier.publish(&krl);
     courier.want(needs(ca, krl.version, greet)?);

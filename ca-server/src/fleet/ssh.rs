@@ -146,6 +146,9 @@ async fn note(ca: &Ca, machine: &MachineName, attempt: &Attempt) {
     if event.is_none() && before == now {
         return;
     }
+    let confirms = before.trusts != now.trusts
+        || before.krl_ca_keys != now.krl_ca_keys
+        || before.host_ca != now.host_ca;
     let stored = ca
         .db
         .write_async(move |txn| {
@@ -159,5 +162,9 @@ async fn note(ca: &Ca, machine: &MachineName, attempt: &Attempt) {
         .await;
     if let Err(error) = stored {
         tracing::error!(%machine, %error, "what was heard of the machine could not be stored");
+    }
+    if confirms {
+        // A key's replacement may have waited for exactly this.
+        ca.fleet_changed.notify_one();
     }
 }

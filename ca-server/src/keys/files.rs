@@ -128,6 +128,13 @@ pub(super) fn signer_of(name: &str, key: PrivateKey) -> Result<Arc<dyn Signer>, 
     Ok(Arc::new(signer))
 }
 
+/// Deletes the private half of a key; its public half stays.
+pub(super) fn destroy(folder: &Folder, name: &str) -> Result<(), KeysError> {
+    folder.destroy(&format!("keys/{name}"))?;
+    // Of a key that lives elsewhere only the way to it is here.
+    Ok(folder.destroy(&format!("keys/{name}.signer"))?)
+}
+
 fn broken(name: &str) -> impl FnOnce(ssh_key::Error) -> KeysError {
     let name = name.to_owned();
     move |source| KeysError::Broken { name, source }

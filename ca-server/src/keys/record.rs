@@ -1,7 +1,8 @@
 //! The lives of the keys that can be replaced, as the store has them (table `keys`).
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
+use policies::MachineName;
 use serde::{Deserialize, Serialize};
 use ssh_key::{HashAlg, PublicKey};
 
@@ -110,6 +111,9 @@ pub struct KeyRecord {
     /// When it stopped signing.
     #[serde(default)]
     pub signed_until_unix: Option<i64>,
+    /// When the last certificate that it signed ends; counted after it stopped signing (K4).
+    #[serde(default)]
+    pub last_expiry_unix: Option<i64>,
     /// When it was taken out of what others are told to trust.
     #[serde(default)]
     pub left_unix: Option<i64>,
@@ -140,6 +144,7 @@ impl KeyRecord {
             made_unix: now_unix,
             signs_since_unix: None,
             signed_until_unix: None,
+            last_expiry_unix: None,
             left_unix: None,
             ended_unix: None,
         }
@@ -149,6 +154,13 @@ impl KeyRecord {
     #[must_use]
     pub fn name(&self) -> String {
         name(self.purpose, self.number)
+    }
+
+    /// `SHA256:…`.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        PublicKey::from_openssh(&self.public_key)
+            .map_or_else(|_| self.public_key.clone(), |key| fingerprint(&key))
     }
 
     /// Is it one that others are told to trust?
@@ -191,6 +203,42 @@ fn row(purpose: Purpose, number: u32) -> Vec<u8> {
 /// Stores what became of a key. The caller records why, in the same transaction.
 pub fn put(txn: &mut Txn<'_>, record: &KeyRecord) {
     txn.put_json(Table::Keys, row(record.purpose, record.number), record);
+}
+
+/// How a key is to be replaced (table `keys`, by purpose), while that goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotationRecord {
+    /// By itself, or one step a command.
+    pub pace: ca_api::admin::Pace,
+    /// Machines that are not waited for.
+    pub leave_behind: BTreeSet<MachineName>,
+    /// When it began.
+    pub began_unix: i64,
+}
+
+fn rotation_row(purpose: Purpose) -> Vec<u8> {
+    [b"rotation\0", purpose.name().as_bytes()].concat()
+}
+
+/// How the key of a purpose is being replaced; `None` while it is not.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn rotation<R: Read>(
+    source: &R,
+    purpose: Purpose,
+) -> Result<Option<RotationRecord>, ReadError> {
+    source.get_json(Table::Keys, &rotation_row(purpose))
+}
+
+/// Stores how a key is being replaced. The caller records why, in the same transaction.
+pub fn put_rotation(txn: &mut Txn<'_>, purpose: Purpose, record: &RotationRecord) {
+    txn.put_json(Table::Keys, rotation_row(purpose), record);
+}
+
+/// The replacement is over. The caller records it, in the same transaction.
+pub fn end_rotation(txn: &mut Txn<'_>, purpose: Purpose) {
+    txn.delete(Table::Keys, rotation_row(purpose));
 }
 
 /// Every key that this CA ever had, by purpose and number.

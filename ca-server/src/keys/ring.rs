@@ -128,6 +128,13 @@ impl Ring {
         &self.ended
     }
 
+    /// The number of the newest key that others are told of.
+    #[must_use]
+    pub fn newest(&self) -> u32 {
+        let newest = self.next.as_ref().unwrap_or(&self.current);
+        newest.record.number
+    }
+
     /// Every key that there ever was, the one that signs first.
     pub fn all(&self) -> impl Iterator<Item = &Held> {
         std::iter::once(&self.current)

@@ -446,6 +446,7 @@ async fn open(
             secret_sha256: sha256_hex(grant.secret.expose().as_bytes()),
             opened_unix: now.unix_timestamp(),
             ends_unix: grant.ends_unix,
+            told_host_ca: plan.keys.host_ca.newest(),
             narrow: wire(narrow),
         };
         let admitted = admit(ca, &person, &plan, &grant, session, now, from).await;

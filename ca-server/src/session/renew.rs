@@ -183,27 +183,42 @@ async fn admit(
         plan.linted.clone(),
         plan.revision,
     );
+    let told_host_ca = plan.keys.host_ca.newest();
     let by = SignedBy::current(&plan.keys, CertificateKind::User);
     ca.db
         .write_async(move |txn| {
             // The session and the policy as they are now, in the transaction that records the intent (I3, P3).
-            if txn
-                .get_json::<SessionRecord>(Table::Sessions, id.as_bytes())?
-                .as_ref()
-                != Some(&seen)
-            {
+            let stored: Option<SessionRecord> = txn.get_json(Table::Sessions, id.as_bytes())?;
+            let Some(stored) = stored.filter(|stored| is_same(stored, &seen)) else {
                 return Err(RenewError::Over);
-            }
+            };
             if txn.revision(TableGroup::Policy)? != revision {
                 return Err(RenewError::Again);
             }
             if !is_current(txn, &seen)? {
                 return Err(RenewError::Over);
             }
+            if stored.told_host_ca < told_host_ca {
+                // The answer carries the newest host CA's line: when all have heard of it, it may sign.
+                let told = SessionRecord {
+                    told_host_ca,
+                    ..stored
+                };
+                txn.put_json(Table::Sessions, id.as_bytes(), &told);
+            }
             let actor = employee(&seen.email, from);
             Ok(issue::record(txn, &linted, &by, &actor, at)?)
         })
         .await
+}
+
+/// Is it still the same session? What its owner has heard of meanwhile is no difference.
+fn is_same(stored: &SessionRecord, seen: &SessionRecord) -> bool {
+    let told = SessionRecord {
+        told_host_ca: stored.told_host_ca,
+        ..seen.clone()
+    };
+    *stored == told
 }
 
 fn is_current(txn: &Txn<'_>, session: &SessionRecord) -> Result<bool, ReadError> {

@@ -70,6 +70,10 @@ fn verb(request: &AdminRequest) -> &'static str {
         R::CaMove { .. } => "ca_move",
         R::CertList { .. } => "cert_list",
         R::CertShow { .. } => "cert_show",
+        R::CaList {} => "ca_list",
+        R::CaRotate { .. } => "ca_rotate",
+        R::CaCompromise { .. } => "ca_compromise",
+        R::CaRetire { .. } => "ca_retire",
         R::AuditList { .. } => "audit_list",
         R::AuditVerify { .. } => "audit_verify",
         R::AuditExport {} => "audit_export",
@@ -77,7 +81,7 @@ fn verb(request: &AdminRequest) -> &'static str {
 }
 
 /// How many arms `verb` has.
-const VERBS: usize = 58;
+const VERBS: usize = 62;
 
 pub fn every_command() -> Vec<Value> {
     let email = "zoe@corp.example";
@@ -140,6 +144,10 @@ pub fn every_command() -> Vec<Value> {
         json!({"verb": "ca_move", "key": "user", "signer": "file"}),
         json!({"verb": "cert_list"}),
         json!({"verb": "cert_show", "serial": 1}),
+        json!({"verb": "ca_list"}),
+        json!({"verb": "ca_rotate", "key": "host"}),
+        json!({"verb": "ca_compromise", "key": "host"}),
+        json!({"verb": "ca_retire", "key": "host_ca"}),
         json!({"verb": "audit_list"}),
         json!({"verb": "audit_verify"}),
         json!({"verb": "audit_export"}),

@@ -1,0 +1,125 @@
+//! `ca-server ca …`.
+
+use ca_api::admin::{AdminRequest, CaKey, Pace};
+use clap::{Subcommand, ValueEnum};
+use policies::MachineName;
+
+use super::name;
+use crate::cli::order::{ConsentOption, Order};
+
+/// A key that can be replaced, as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Key {
+    /// Signs employees' certificates.
+    User,
+    /// Signs machines' certificates.
+    Host,
+}
+
+impl From<Key> for CaKey {
+    fn from(key: Key) -> Self {
+        match key {
+            Key::User => Self::User,
+            Key::Host => Self::Host,
+        }
+    }
+}
+
+/// What to do with the CA's own keys.
+#[derive(Debug, Clone, Subcommand)]
+pub enum CaVerb {
+    /// Show every key of the CA: which signs, which is next, which is on its way out, and who is waited for.
+    #[command(after_help = "Example:\n  ca-server ca list")]
+    List,
+    /// Replace a key without one failed login: begins, or goes on.
+    #[command(
+        after_help = "The next key is made and brought to every machine (for `host`: to every employee, with login and renewal).\n\
+                      When all have confirmed that they trust it, it signs; the old one stays trusted until the last\n\
+                      certificate that it signed has ended, and is then taken out everywhere and deleted.\n\
+                      The server goes on by itself; with --step, each command takes one step, and it waits in between.\n\
+                      Exit code 3: somebody has not confirmed yet. Give the command again to see how it stands.\n\n\
+                      Examples:\n  \
+                      ca-server ca rotate user\n  \
+                      ca-server ca rotate user --leave-behind old-1   # it is off, and gets the key when it is back\n  \
+                      ca-server ca rotate host --step"
+    )]
+    Rotate {
+        /// Which key.
+        key: Key,
+        /// Do not wait for this machine: it refuses the new key until it is reached.
+        #[arg(long, value_name = "MACHINE", value_parser = name::<MachineName>)]
+        leave_behind: Vec<String>,
+        /// Take one step; the next one waits for the next command.
+        #[arg(long, conflicts_with = "auto")]
+        step: bool,
+        /// Go on by itself (this is what happens without --step; it ends step by step where that was begun).
+        #[arg(long)]
+        auto: bool,
+    },
+    /// Emergency: somebody else has this key. It is revoked itself, and another one signs at once.
+    #[command(
+        after_help = "The key goes into the KRL, so that machines refuse all that it ever signed, also what this CA knows nothing\n\
+                      of. Another key signs at once. Machines that are not reached accept the old one until they are:\n\
+                      they are named, and the exit code is 3. Employees get new certificates with `ca-client renew`.\n\n\
+                      Example:\n  ca-server ca compromise user --reason \"key file copied\""
+    )]
+    Compromise {
+        /// Which key.
+        key: Key,
+        /// Why, for the ledger.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+        /// Whether to ask.
+        #[command(flatten)]
+        consent: ConsentOption,
+    },
+    /// Take an old key out, as far as that may be: what it signed must have ended, and machines must have confirmed.
+    #[command(after_help = "Example:\n  ca-server ca retire user_ca --leave-behind old-1")]
+    Retire {
+        /// Its name, as `ca list` shows it, or its fingerprint.
+        key: String,
+        /// Do not wait for this machine.
+        #[arg(long, value_name = "MACHINE", value_parser = name::<MachineName>)]
+        leave_behind: Vec<String>,
+    },
+}
+
+impl CaVerb {
+    /// The request that it means.
+    #[must_use]
+    pub fn order(self) -> Order {
+        match self {
+            Self::List => Order::new(AdminRequest::CaList {}),
+            Self::Rotate {
+                key,
+                leave_behind,
+                step,
+                auto: _,
+            } => Order::new(AdminRequest::CaRotate {
+                key: key.into(),
+                leave_behind,
+                pace: if step { Pace::Step } else { Pace::Auto },
+            }),
+            Self::Compromise {
+                key,
+                reason,
+                consent,
+            } => {
+                let key = CaKey::from(key);
+                let question = match key {
+                    CaKey::Host => {
+                        "Revoke the host CA key? Employees' ssh refuses every machine until they have renewed."
+                    }
+                    _ => {
+                        "Revoke the user CA key? Every certificate of every employee is refused from now on, until they renew."
+                    }
+                };
+                Order::new(AdminRequest::CaCompromise { key, reason })
+                    .asking(consent.consent(), question)
+            }
+            Self::Retire { key, leave_behind } => {
+                Order::new(AdminRequest::CaRetire { key, leave_behind })
+            }
+        }
+    }
+}
