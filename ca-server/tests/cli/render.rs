@@ -68,6 +68,14 @@ fn certificates_the_krl_and_the_ledger() {
         &AdminReply::Certificate(certificates().remove(0)),
     );
     show("krl-show", &AdminReply::Krl(krl()));
+    show("ca-list", &AdminReply::CaKeys(ca_keys()));
+    let begun = ca_api::admin::CaKeys {
+        did: texts(&["made user_ca.2, the next user CA key"]),
+        machines: vec![proven("db-1", &[], &[]), not_reached("web-2", None)],
+        waits: true,
+        ..ca_keys()
+    };
+    show("ca-rotate", &AdminReply::CaKeys(begun));
     show("audit-list", &AdminReply::Ledger(ledger()));
     show("audit-verify", &AdminReply::Verified(head()));
     show("audit-export", &AdminReply::LedgerHead(head()));

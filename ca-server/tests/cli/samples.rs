@@ -3,10 +3,11 @@
 use ca_api::{
     Secret,
     admin::{
-        CertificateView, CheckFinding, DeliveryOutcome, EmployeeView, GrantView, Gravity,
-        Invitation, KrlEntryView, KrlView, LedgerHead, LedgerLine, LogView, MachineBehind,
-        MachineCheck, MachineDelivery, MachineKeyView, MachineKeys, MachineView, NotReached,
-        PoolView, Revocation, SessionView, SessionsEnded, SessionsView, TeamView,
+        CaKey, CaKeyView, CaKeys, CertificateView, CheckFinding, DeliveryOutcome, EmployeeView,
+        GrantView, Gravity, Invitation, KrlEntryView, KrlView, LedgerHead, LedgerLine, LogView,
+        MachineBehind, MachineCheck, MachineDelivery, MachineKeyView, MachineKeys, MachineView,
+        NotReached, Pace, PoolView, Revocation, RotationView, SessionView, SessionsEnded,
+        SessionsView, TeamView, WaitsFor,
     },
 };
 use ca_server::cli::time::Clock;
@@ -433,5 +434,45 @@ pub fn head() -> LedgerHead {
         hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
         signature: "{\"ca\":\"SHA256:user\",\"head\":100}\n-----BEGIN SSH SIGNATURE-----\nU1NIU0lH\n-----END SSH SIGNATURE-----\n"
             .to_owned(),
+    }
+}
+
+fn ca_key(name: &str, life: &str, trusted_by: usize) -> CaKeyView {
+    let next = life == "next";
+    CaKeyView {
+        name: name.to_owned(),
+        fingerprint: format!("SHA256:{name}"),
+        life: life.to_owned(),
+        made_unix: after(-7200),
+        signs_since_unix: (!next).then(|| after(-86_400)),
+        signed_until_unix: None,
+        last_expiry_unix: None,
+        ended_unix: None,
+        trusted_by,
+        machines: 3,
+    }
+}
+
+/// A replacement of the user CA that waits for a machine.
+pub fn ca_keys() -> CaKeys {
+    CaKeys {
+        keys: vec![
+            ca_key("user_ca", "current", 3),
+            ca_key("user_ca.2", "next", 2),
+            ca_key("host_ca", "current", 3),
+            ca_key("fleet", "current", 0),
+        ],
+        rotations: vec![RotationView {
+            key: CaKey::User,
+            pace: Pace::Step,
+            stage: "user_ca.2 is announced, and signs when every machine has confirmed that it trusts it".to_owned(),
+            waits_for: vec![WaitsFor {
+                who: "web-2".to_owned(),
+                why: "it does not trust the key yet (No route to host)".to_owned(),
+            }],
+            leave_behind: texts(&["old-1"]),
+            until_unix: None,
+        }],
+        ..CaKeys::default()
     }
 }
