@@ -377,6 +377,5 @@ async fn s2_killed_at_every_commit_of_a_rotation_it_goes_on_from_there() {
 pub fn stage(world: &World) -> Option<Stage> {
     let view = world.ca.db.snapshot().unwrap();
     let keys = world.ca.key_room.at(&view).unwrap();
-    let at = rotate::stage(&view, &keys, Purpose::UserCa, world.now()).unwrap();
-    at
+    rotate::stage(&view, &keys, Purpose::UserCa, world.now()).unwrap()
 }
