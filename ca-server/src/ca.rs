@@ -22,6 +22,7 @@ use crate::{
     records::{PolicyCache, RevokedKeys},
     session::decoy::Decoy,
     store::Db,
+    tls::room::TlsRoom,
 };
 
 /// The CA's clock. Tests may shift it; nothing else does.
@@ -69,8 +70,8 @@ pub struct Ca {
     pub rehearsal: Rehearsal,
     /// The clock.
     pub clock: Clock,
-    /// What employees pin.
-    pub tls_fingerprint: String,
+    /// What the server shows, and what employees pin.
+    pub tls: TlsRoom,
     /// Wakes the fleet's keeper after a change.
     pub fleet_changed: Arc<tokio::sync::Notify>,
     /// One KRL at a time is built and published.

@@ -1,11 +1,6 @@
 //! `ca-server serve`: opens the data folder, starts every part, and ends them in order.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    sync::{Arc, RwLock},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ca_api::Secret;
 use tokio::{
@@ -26,7 +21,7 @@ use crate::{
     config::{Config, ConfigError},
     fleet::{agent::SyncAgent, keeper},
     folder::{Folder, FolderError, Others, check_outside},
-    http::{self, accept::TlsInForce},
+    http,
     issue::Rehearsal,
     keys::{Fixed, KeyRoom, KeysError},
     ledger::{Actor, Event},
@@ -35,7 +30,7 @@ use crate::{
     revoke::krl,
     session::decoy::Decoy,
     store::{Db, OpenError, ReadError, RedbBackend},
-    tls::{self, Tls, TlsError},
+    tls::room::{ReplaceError, TlsRoom},
 };
 
 /// How often the TLS leaf is made anew, well within its 90 days.
@@ -58,7 +53,7 @@ pub enum ServeError {
     Keys(#[from] KeysError),
     /// TLS.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(#[from] ReplaceError),
     /// The store's file.
     #[error(transparent)]
     File(#[from] crate::store::FileError),
@@ -113,21 +108,11 @@ pub enum ServeError {
     Stopped(String),
 }
 
-/// The CA of a data folder, and how its TLS is made.
-pub struct Opened {
-    /// The CA.
-    pub ca: Ca,
-    /// Its own TLS CA; absent with an operator's certificate.
-    tls: Option<Tls>,
-    /// The first TLS configuration.
-    first: Arc<rustls::ServerConfig>,
-}
-
 /// Opens a data folder with its passphrase.
 ///
 /// # Errors
 /// See [`ServeError`]; nothing is changed then.
-pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Opened, ServeError> {
+pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Ca, ServeError> {
     let clock = Clock::default();
     // Before the store is opened: a wrong passphrase changes nothing at all.
     let fixed = Fixed::open(folder, passphrase)?;
@@ -135,18 +120,7 @@ pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Open
     let now = clock.now().unix_timestamp();
     let key_room = KeyRoom::with(folder, passphrase, &db, now, fixed.into())?;
     let keys = key_room.keys();
-    let (tls, first, tls_fingerprint) = match &config.tls {
-        Some(own) => {
-            check_outside(&own.key, Others::GroupReads)?;
-            let (first, fingerprint) = tls::own(&own.chain, &own.key)?;
-            (None, first, fingerprint)
-        }
-        None => {
-            let tls = Tls::open(folder, &keys.seal, &tls::Line::default())?;
-            let (first, fingerprint) = (tls.leaf(&config.names, clock.now())?, tls.fingerprint());
-            (Some(tls), first, fingerprint)
-        }
-    };
+    let tls = TlsRoom::open(folder, &config, Arc::clone(&keys.seal), &db, clock.now())?;
     let breached = config
         .breached_passwords
         .as_ref()
@@ -162,7 +136,7 @@ pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Open
         keys.ledger.public_key(),
         &folder.root().join("keys"),
     )?;
-    let ca = Ca {
+    Ok(Ca {
         db,
         decoy: Decoy::new(&keys),
         key_room,
@@ -175,11 +149,10 @@ pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Open
         revoked_keys: RevokedKeys::default(),
         rehearsal: Rehearsal::new(),
         clock,
-        tls_fingerprint,
+        tls,
         fleet_changed: Arc::new(Notify::new()),
         publishing: Mutex::new(()),
-    };
-    Ok(Opened { ca, tls, first })
+    })
 }
 
 /// Runs the server until SIGTERM or SIGINT, then lets requests in flight finish.
@@ -213,17 +186,13 @@ pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
         config.listen = bound;
     }
     let passphrase = passphrase::read(&args.passphrase, passphrase::Purpose::Unlock)?;
-    let opened = open(&folder, config, &passphrase)?;
+    let ca = open(&folder, config, &passphrase)?;
     drop(passphrase);
-    runtime.block_on(serve(&folder, opened, listener))
+    runtime.block_on(serve(&folder, ca, listener))
 }
 
-async fn serve(
-    folder: &Folder,
-    opened: Opened,
-    listener: std::net::TcpListener,
-) -> Result<(), ServeError> {
-    let ca = Arc::new(opened.ca);
+async fn serve(folder: &Folder, ca: Ca, listener: std::net::TcpListener) -> Result<(), ServeError> {
+    let ca = Arc::new(ca);
     let listener = TcpListener::from_std(listener).map_err(system("listen"))?;
     let agent = Arc::new(
         SyncAgent::start(Arc::clone(&ca.keys().sync)).map_err(system("start the sync agent"))?,
@@ -245,7 +214,6 @@ async fn serve(
         tracing::error!(%error, "the KRL could not be built; the last one stays in force");
     }
     let (stop, stopped) = watch::channel(false);
-    let tls: TlsInForce = Arc::new(RwLock::new(opened.first));
     let admin = Arc::new(Admin::new(Arc::clone(&ca), Arc::clone(&agent)));
     let courier = Arc::clone(admin.courier());
     let router = http::router(Arc::clone(&ca), admin);
@@ -253,7 +221,7 @@ async fn serve(
     let doors = [
         tokio::spawn(http::accept::https(
             listener,
-            Arc::clone(&tls),
+            ca.tls.shown(),
             router.clone(),
             proxies,
             http::accept::Deadlines::default(),
@@ -267,7 +235,7 @@ async fn serve(
             stopped.clone(),
         )),
     ];
-    let leaves = tokio::spawn(renew_leaf(Arc::clone(&ca), opened.tls, tls));
+    let leaves = tokio::spawn(renew_leaf(Arc::clone(&ca)));
     tracing::info!(url = ca.config.url(), listen = %ca.config.listen, "serving");
 
     let reason = tokio::select! {
@@ -315,19 +283,11 @@ async fn store_stopped(ca: &Ca) {
     }
 }
 
-async fn renew_leaf(ca: Arc<Ca>, own: Option<Tls>, in_force: TlsInForce) {
+async fn renew_leaf(ca: Arc<Ca>) {
     loop {
         tokio::time::sleep(LEAF_EVERY).await;
-        let made = match (&own, &ca.config.tls) {
-            (Some(tls), _) => tls.leaf(&ca.config.names, ca.clock.now()),
-            (None, Some(files)) => tls::own(&files.chain, &files.key).map(|(config, _)| config),
-            (None, None) => return,
-        };
-        match made {
-            Ok(config) => *in_force.write().expect("nobody panics while reading it") = config,
-            Err(error) => {
-                tracing::error!(%error, "the TLS certificate could not be renewed; the last one stays")
-            }
+        if let Err(error) = ca.tls.renew(ca.clock.now()) {
+            tracing::error!(%error, "the TLS certificate could not be renewed; the last one stays");
         }
     }
 }

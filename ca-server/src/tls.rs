@@ -3,6 +3,9 @@
 //! When the CA is replaced, the old one signs the new one's key as well (a cross-certificate). While the old one retires the server sends
 //! `leaf, new CA, new CA signed by the old one, old CA`: whoever pinned either of them finds a path.
 
+pub mod lives;
+pub mod room;
+
 use std::{fs, path::Path, sync::Arc};
 
 use base64::{
@@ -233,7 +236,7 @@ impl Tls {
 ///
 /// # Errors
 /// When it stays.
-pub fn forget(folder: &Folder, number: u32) -> Result<(), TlsError> {
+pub(crate) fn forget(folder: &Folder, number: u32) -> Result<(), TlsError> {
     Ok(folder.remove(&path(number, "key"))?)
 }
 

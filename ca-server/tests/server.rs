@@ -37,6 +37,8 @@ mod security_key;
 mod signers;
 #[path = "server/taken.rs"]
 mod taken;
+#[path = "server/tls.rs"]
+mod tls;
 #[path = "server/web.rs"]
 mod web;
 #[path = "server/world.rs"]

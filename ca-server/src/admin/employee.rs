@@ -122,7 +122,7 @@ pub fn invitation(ca: &Ca, email: &Email, code: Code) -> Result<Invitation, ApiE
         code: code.code,
         expires_unix: code.expires_unix,
         url: ca.config.url(),
-        fingerprint: ca.tls_fingerprint.clone(),
+        fingerprint: ca.tls.fingerprint(),
     })
 }
 

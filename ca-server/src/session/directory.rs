@@ -43,7 +43,7 @@ pub fn answer(
         directory_tag: tag,
         needs_security_key: 0,
         next_nonce: ca.nonces.issue(now.unix_timestamp()),
-        tls_ca: None,
+        tls_ca: ca.tls.announced(),
         now_unix: now.unix_timestamp(),
     })
 }

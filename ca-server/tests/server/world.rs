@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::Command,
-    sync::{Arc, OnceLock, RwLock},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -31,7 +31,7 @@ use ca_server::{
     records::{PolicyCache, RevokedKeys},
     revoke::krl,
     store::{Backend, Db, FaultyBackend, RedbBackend},
-    tls::{Line, Tls},
+    tls::room::TlsRoom,
 };
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, client::conn::http1::SendRequest};
@@ -54,7 +54,6 @@ pub struct Template {
     keys: Opened,
     passphrase: Secret,
     lives: Vec<KeyRecord>,
-    server: Arc<rustls::ServerConfig>,
     client: Arc<rustls::ClientConfig>,
     #[allow(dead_code, reason = "the benches tell it to their clients")]
     pub tls_ca: Vec<u8>,
@@ -74,7 +73,6 @@ pub fn template() -> &'static Template {
         let room = KeyRoom::open(&folder, &passphrase, &db, now.unix_timestamp()).unwrap();
         let lives = record::all(&db.snapshot().unwrap()).unwrap();
         drop(db);
-        let tls = Tls::open(&folder, &room.keys().seal, &Line::default()).unwrap();
         let pem = std::fs::read(folder.tls("ca.pem")).unwrap();
         let mut files = vec!["config.toml".to_owned()];
         for sub in ["keys", "tls"] {
@@ -87,7 +85,6 @@ pub fn template() -> &'static Template {
                 .map(|name| (name.clone(), folder.read(&name).unwrap()))
                 .collect(),
             store: std::fs::read(folder.store()).unwrap(),
-            server: tls.leaf(&names, now).unwrap(),
             client: trusting(&pem),
             tls_ca: pem,
             keys: room.share(),
@@ -270,6 +267,9 @@ impl World {
         };
         let now = clock.now().unix_timestamp();
         let key_room = KeyRoom::with(&home, &template.passphrase, &db, now, opened).unwrap();
+        let seal = Arc::clone(&key_room.keys().seal);
+        let tls = TlsRoom::open(&home, &config, seal, &db, clock.now()).unwrap();
+        let shown = tls.shown();
         let ca = Arc::new(Ca {
             db,
             decoy: ca_server::session::decoy::Decoy::new(&key_room.keys()),
@@ -283,7 +283,7 @@ impl World {
             revoked_keys: RevokedKeys::default(),
             rehearsal: Rehearsal::new(),
             clock,
-            tls_fingerprint: String::new(),
+            tls,
             fleet_changed: Arc::default(),
             publishing: tokio::sync::Mutex::new(()),
         });
@@ -295,7 +295,7 @@ impl World {
         let (stop, stopped) = watch::channel(false);
         let doors = tokio::spawn(accept::https(
             listener,
-            Arc::new(RwLock::new(Arc::clone(&template.server))),
+            shown,
             router.clone(),
             Vec::new(),
             accept::Deadlines {
