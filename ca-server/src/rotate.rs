@@ -7,6 +7,9 @@
 //! | retiring | the next one signs; both are trusted | the last certificate of the old one has ended (K4) |
 //! | leaving | bundles do not name the old one; it still has its section in the KRL | every machine has confirmed that |
 //!
+//! The fleet key needs no first two stages: it says itself who comes after it, and a machine that hears the new one's word hears that first
+//! ([`crate::fleet::succession`]).
+//!
 //! Each step is one transaction with its ledger entry, and looks in that transaction whether it may be taken: a server
 //! that died in between looks again and goes on. What was confirmed is what the store has seen, not what was sent.
 
@@ -23,6 +26,7 @@ pub use stage::{Stage, Waiting, stage};
 
 use crate::{
     ca::{Ca, unix_ms},
+    fleet::succession::{self, Reason},
     keys::{KeyRecord, KeysError, Life, Purpose, record},
     ledger::{Actor, Event},
     records::CertificateRecord,
@@ -38,6 +42,9 @@ pub enum RotateError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The fleet key.
+    #[error(transparent)]
+    Fleet(#[from] succession::ChangeError),
     /// The work that was handed to another thread did not end.
     #[error("the server is stopping; what was begun goes on when it is started again")]
     Stopping,
@@ -84,6 +91,9 @@ pub async fn begin(
     let ring = keys.ring(purpose);
     let fresh = ring.next().is_none() && ring.retiring().is_empty();
     drop(view);
+    if purpose == Purpose::Fleet && fresh {
+        return begin_fleet(ca, actor, wish).await.map(Some);
+    }
     let made = if fresh {
         Some(make(ca, purpose).await?)
     } else {
@@ -131,6 +141,22 @@ pub async fn begin(
             next.name()
         )
     }))
+}
+
+/// The next fleet key signs at once.
+async fn begin_fleet(ca: &Arc<Ca>, actor: &Actor, wish: &Wish) -> Result<String, RotateError> {
+    let plan = record::RotationRecord {
+        pace: wish.pace,
+        leave_behind: wish.leave_behind.iter().cloned().collect(),
+        began_unix: ca.clock.now().unix_timestamp(),
+    };
+    let old = ca.keys().fleet.current_held().record().name();
+    let new = succession::change(ca, actor, Reason::Rotation(Some(&plan))).await?;
+    Ok(format!(
+        "made {0}, which signs from now on: {old} has named it, and each machine is led from one to the other; its file keys/{0} is \
+         encrypted with the CA's passphrase",
+        new.name()
+    ))
 }
 
 /// Makes the key of the next generation. A file of that number without a record was made by a server that died before it
@@ -258,7 +284,7 @@ async fn once(ca: &Arc<Ca>, actor: &Actor, purpose: Purpose) -> Result<Option<Di
 
 /// Goes on with every replacement that goes on by itself.
 pub async fn go_on(ca: &Arc<Ca>) {
-    for purpose in [Purpose::UserCa, Purpose::HostCa] {
+    for purpose in Purpose::ALL {
         let by_itself = ca.db.read(|view| record::rotation(view, purpose));
         match by_itself {
             Ok(Some(plan)) if plan.pace == Pace::Auto => {}

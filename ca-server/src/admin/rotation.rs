@@ -1,5 +1,7 @@
 //! `ca list`, `ca rotate`, `ca compromise`, `ca retire`: the CA's own keys, as an admin sees and replaces them.
 
+mod tls;
+
 use ca_api::{
     ApiError, ErrorCode,
     admin::{
@@ -9,6 +11,7 @@ use ca_api::{
 };
 use policies::MachineName;
 
+use self::tls::tls_view;
 use super::{Admin, Events, change::store_error, parse_all, unknown};
 use crate::{
     fleet::{
@@ -22,6 +25,7 @@ use crate::{
     revoke::krl,
     rotate::{self, RotateError, Stage, Wish, stage},
     store::{KeyRange, Read, ReadError, Snapshot, Table},
+    tls::room::Step,
 };
 
 impl Admin {
@@ -39,7 +43,9 @@ impl Admin {
         pace: Pace,
         events: &Events,
     ) -> Result<AdminReply, ApiError> {
-        let purpose = purpose(key)?;
+        let Some(purpose) = purpose(key) else {
+            return self.tls(actor, Step::Rotate, events).await;
+        };
         let wish = Wish {
             pace,
             leave_behind: self.known(leave_behind)?,
@@ -55,6 +61,9 @@ impl Admin {
         leave_behind: &[String],
         events: &Events,
     ) -> Result<AdminReply, ApiError> {
+        if self.tls_named(key)? {
+            return self.tls(actor, Step::Retire, events).await;
+        }
         let old = self.find(key)?;
         let name = old.name();
         match old.life {
@@ -72,9 +81,6 @@ impl Admin {
                     format!("{name} is {} already", old.life.word()),
                 ));
             }
-        }
-        if old.purpose == Purpose::Fleet {
-            return Err(not_here(CaKey::Fleet));
         }
         let plan = self
             .ca
@@ -96,20 +102,31 @@ impl Admin {
         reason: &str,
         events: &Events,
     ) -> Result<AdminReply, ApiError> {
-        let purpose = purpose(key)?;
+        let Some(purpose) = purpose(key) else {
+            return self.tls(actor, Step::Compromise, events).await;
+        };
         let emergency = rotate::compromise(&self.ca, &actor, purpose, reason)
             .await
             .map_err(rotate_error)?;
         let (old, now) = (emergency.old.name(), emergency.now.name());
         let mut did = vec![
-            format!(
-                "{old} is revoked itself, durably: nothing that it signed counts; {now} signs from now on"
-            ),
+            match purpose {
+                Purpose::UserCa | Purpose::HostCa => format!(
+                    "{old} is revoked itself, durably: nothing that it signed counts; {now} signs from now on"
+                ),
+                Purpose::Fleet => format!(
+                    "{now} signs from now on; {old} is deleted here, and what it says of a successor is not believed any more"
+                ),
+            },
             match purpose {
                 Purpose::UserCa => "every employee's certificate is refused where this arrives; `ca-client renew` (or the next \
                                     renewal by itself) gives them another one"
                     .to_owned(),
-                Purpose::HostCa | Purpose::Fleet => "machines get host certificates by the new key; employees' ssh accepts them after \
+                Purpose::Fleet => "no machine can be told by the CA: each goes by the old key, and refuses the new one's word, until an admin has \
+                                   logged in there. For each machine, the most exposed first: `bootstrap add-machine NAME --resync`. Until then \
+                                   it takes no revocation, and whoever has both the old key and a way to the machine commands it"
+                    .to_owned(),
+                Purpose::HostCa => "machines get host certificates by the new key; employees' ssh accepts them after \
                                     `ca-client renew`, and refuses the old ones"
                     .to_owned(),
             },
@@ -119,9 +136,12 @@ impl Admin {
         }
         let machines = self.spread(None, events).await?;
         if let Some(missed) = missed(&machines) {
-            did.push(format!(
-                "{missed} NOT REACHED: whoever has {old} gets in there until it is; the server tries again by itself"
-            ));
+            did.push(match purpose {
+                Purpose::Fleet => format!("told anew must be: {missed}"),
+                Purpose::UserCa | Purpose::HostCa => format!(
+                    "{missed} NOT REACHED: whoever has {old} gets in there until it is; the server tries again by itself"
+                ),
+            });
         }
         let keys = self.ca_keys()?;
         Ok(AdminReply::CaKeys(CaKeys {
@@ -273,14 +293,16 @@ impl Admin {
             .at(&view)
             .map_err(|error| rotate_error(error.into()))?;
         let mut rotations = Vec::new();
-        for purpose in [Purpose::UserCa, Purpose::HostCa] {
+        for purpose in Purpose::ALL {
             let plan = record::rotation(&view, purpose).map_err(read_error)?;
             if let Some(stage) = stage(&view, &keys, purpose, now).map_err(read_error)? {
                 rotations.push(rotation(purpose, &stage, plan));
             }
         }
+        let tls = self.ca.tls.generations(&self.ca.db).map_err(read_error)?;
+        let all = records.iter().map(|one| key_view(one, &seen));
         Ok(CaKeys {
-            keys: records.iter().map(|one| key_view(one, &seen)).collect(),
+            keys: all.chain(tls.iter().map(tls_view)).collect(),
             rotations,
             ..CaKeys::default()
         })
@@ -292,7 +314,7 @@ fn key_view(record: &KeyRecord, seen: &[SeenRecord]) -> CaKeyView {
     let trusts = |seen: &&SeenRecord| match record.purpose {
         Purpose::UserCa => seen.trusts.contains(&fingerprint),
         Purpose::HostCa => seen.host_ca == fingerprint,
-        Purpose::Fleet => false,
+        Purpose::Fleet => seen.fleet_keys.contains(&fingerprint),
     };
     CaKeyView {
         name: record.name(),
@@ -343,6 +365,10 @@ fn rotation(purpose: Purpose, at: &Stage, plan: Option<record::RotationRecord>) 
             "{} signs no more, and is trusted until its last certificate has ended",
             old.name()
         ),
+        (Stage::Leaving { old, .. }, Purpose::Fleet) => format!(
+            "{} signs no more, and is retired when every machine goes by the new one",
+            old.name()
+        ),
         (Stage::Leaving { old, .. }, _) => format!(
             "machines are told to trust {} no more; it is retired when all have confirmed",
             old.name()
@@ -382,19 +408,14 @@ fn missed(machines: &[MachineDelivery]) -> Option<String> {
     (!missed.is_empty()).then(|| missed.join(", "))
 }
 
-fn purpose(key: CaKey) -> Result<Purpose, ApiError> {
+/// What the key signs; `None` for the TLS CA, which is no ssh key.
+const fn purpose(key: CaKey) -> Option<Purpose> {
     match key {
-        CaKey::User => Ok(Purpose::UserCa),
-        CaKey::Host => Ok(Purpose::HostCa),
-        CaKey::Fleet | CaKey::Tls => Err(not_here(key)),
+        CaKey::User => Some(Purpose::UserCa),
+        CaKey::Host => Some(Purpose::HostCa),
+        CaKey::Fleet => Some(Purpose::Fleet),
+        CaKey::Tls => None,
     }
-}
-
-fn not_here(key: CaKey) -> ApiError {
-    ApiError::new(
-        ErrorCode::Invalid,
-        format!("the {} key cannot be replaced like this", key.word()),
-    )
 }
 
 const fn key_of(purpose: Purpose) -> CaKey {
@@ -423,7 +444,7 @@ fn read_error(error: ReadError) -> ApiError {
 fn rotate_error(error: RotateError) -> ApiError {
     match error {
         RotateError::Store(error) => store_error(&error),
-        error @ (RotateError::Keys(_) | RotateError::Stopping) => {
+        error @ (RotateError::Keys(_) | RotateError::Fleet(_) | RotateError::Stopping) => {
             ApiError::new(ErrorCode::Unavailable, error.to_string())
                 .hint("what was done before is durable; `ca-server ca list` shows how it stands")
         }

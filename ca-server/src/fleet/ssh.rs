@@ -148,7 +148,8 @@ async fn note(ca: &Ca, machine: &MachineName, attempt: &Attempt) {
     }
     let confirms = before.trusts != now.trusts
         || before.krl_ca_keys != now.krl_ca_keys
-        || before.host_ca != now.host_ca;
+        || before.host_ca != now.host_ca
+        || before.fleet_keys != now.fleet_keys;
     let stored = ca
         .db
         .write_async(move |txn| {

@@ -14,7 +14,7 @@ use crate::{
     ca::{Ca, unix_ms},
     keys::{
         KeyRecord, Keys, KeysError, Life, Purpose,
-        record::{self, fingerprint},
+        record::{self, RotationRecord, fingerprint},
     },
     ledger::{Actor, Event},
     signer::SigningKey,
@@ -59,12 +59,12 @@ impl From<ReadError> for ChangeError {
 }
 
 /// Why the fleet key is changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// In its time: the old key names the new one, and machines are led on by that.
-    Rotation,
+#[derive(Debug, Clone, Copy)]
+pub enum Reason<'a> {
+    /// In its time: the old key names the new one, and machines are led on by that. How it is to go on is stored with it.
+    Rotation(Option<&'a RotationRecord>),
     /// Somebody else may have the old key: its word is worth nothing, so every machine is to be told by an admin.
-    Compromise,
+    Compromise(&'a str),
 }
 
 /// The successions that lead, without a gap, to the fleet key that signs now.
@@ -151,7 +151,11 @@ pub fn chain(ca: &Ca, keys: &Keys) -> Result<Chain, ReadError> {
 ///
 /// # Errors
 /// See [`ChangeError`]: nothing was changed then.
-pub async fn change(ca: &Arc<Ca>, actor: &Actor, reason: Reason) -> Result<KeyRecord, ChangeError> {
+pub async fn change(
+    ca: &Arc<Ca>,
+    actor: &Actor,
+    reason: Reason<'_>,
+) -> Result<KeyRecord, ChangeError> {
     let keys = ca.keys();
     let old = keys.fleet.current_held().clone();
     let now_unix = ca.clock.now().unix_timestamp();
@@ -166,8 +170,8 @@ pub async fn change(ca: &Arc<Ca>, actor: &Actor, reason: Reason) -> Result<KeyRe
         .await
         .expect("making a key does not panic")?;
     let link = match reason {
-        Reason::Compromise => None,
-        Reason::Rotation => {
+        Reason::Compromise(_) => None,
+        Reason::Rotation(_) => {
             let succession = Succession {
                 // In step with the clock: after a restore still above every number that a machine has followed (R2).
                 number: u64::try_from(now_unix)
@@ -181,7 +185,7 @@ pub async fn change(ca: &Arc<Ca>, actor: &Actor, reason: Reason) -> Result<KeyRe
             Some((succession.number, signed))
         }
     };
-    let committed = commit(ca, actor, &keys, &public, number, link).await;
+    let committed = commit(ca, actor, &keys, &public, number, link, reason).await;
     // Also where it is not known how the commit ended: what the store says counts.
     ca.key_room.refresh(&ca.db)?;
     let record = committed?;
@@ -196,6 +200,7 @@ async fn commit(
     public: &PublicKey,
     number: u32,
     link: Option<(u64, Signed)>,
+    reason: Reason<'_>,
 ) -> Result<KeyRecord, ChangeError> {
     let at = unix_ms(ca.clock.now());
     let now_unix = at / 1000;
@@ -220,6 +225,10 @@ async fn commit(
         fingerprint(public),
     );
     let made = new.clone();
+    let (plan, why) = match reason {
+        Reason::Rotation(plan) => (plan.cloned(), String::new()),
+        Reason::Compromise(why) => (None, why.to_owned()),
+    };
     ca.db
         .write_async(move |txn| {
             if txn.revision(TableGroup::Keys)? != revision {
@@ -237,10 +246,16 @@ async fn commit(
                     txn.put_json(Table::Keys, key, &row);
                     format!("signs from now on; {old_print} named it, in succession {number}")
                 }
-                None => format!(
-                    "signs from now on; {old_print} may be somebody else's, and names nobody"
-                ),
+                None => {
+                    record::end_rotation(txn, Purpose::Fleet);
+                    let theirs = "may be somebody else's, and names nobody";
+                    let why = if why.is_empty() { "" } else { ": " }.to_owned() + &why;
+                    format!("signs from now on; {old_print} {theirs}{why}")
+                }
             };
+            if let Some(plan) = &plan {
+                record::put_rotation(txn, Purpose::Fleet, plan);
+            }
             txn.record(
                 at,
                 &actor,

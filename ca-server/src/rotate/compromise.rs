@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{RotateError, make, note, stage};
 use crate::{
     ca::{Ca, unix_ms},
+    fleet::succession::{self, Reason},
     keys::{KeyRecord, Life, Purpose, record},
     ledger::{Actor, Event, RevokedWhat},
     records::Revoked,
@@ -34,6 +35,12 @@ pub async fn compromise(
 ) -> Result<Emergency, RotateError> {
     let _one_at_a_time = ca.key_room.changing.lock().await;
     let keys = ca.key_room.at(&ca.db.snapshot()?)?;
+    if purpose == Purpose::Fleet {
+        let now = succession::change(ca, actor, Reason::Compromise(reason)).await?;
+        let old = keys.fleet.current_held().record().clone();
+        ca.key_room.forget(&old)?;
+        return Ok(Emergency { old, now });
+    }
     let ring = keys.ring(purpose);
     let next = match ring.next() {
         // One that cannot sign is of no use now.

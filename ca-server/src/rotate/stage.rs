@@ -102,7 +102,12 @@ pub fn stage<R: Read>(
         .map(|plan| plan.leave_behind)
         .unwrap_or_default();
     match (purpose, ring.next(), ring.retiring().first()) {
-        (Purpose::Fleet, ..) | (_, None, None) => Ok(None),
+        (_, None, None) | (Purpose::Fleet, _, None) => Ok(None),
+        // The new key signed from the moment on in which it was made; the old one is of no use but to those who do not go by the new one yet.
+        (Purpose::Fleet, _, Some(old)) => Ok(Some(Stage::Leaving {
+            old: old.record().clone(),
+            waits: machines(source, &left, |seen| stays_behind(seen, ring))?,
+        })),
         (Purpose::UserCa, Some(next), _) => Ok(Some(Stage::Announced {
             next: next.record().clone(),
             waits: machines(source, &left, |seen| lacks(seen, next))?,
@@ -188,6 +193,16 @@ pub(super) fn still_trusts(seen: &SeenRecord, old: &Held) -> Option<String> {
     }
     let trusts = seen.trusts.iter().any(|one| one == old.fingerprint());
     trusts.then(|| "it still trusts the key".to_owned())
+}
+
+/// Does a machine go by another fleet key than the one that signs, as far as anybody knows?
+fn stays_behind(seen: &SeenRecord, ring: &Ring) -> Option<String> {
+    let current = ring.current_held().fingerprint();
+    let goes_by = seen.fleet_keys.iter().any(|one| one == current);
+    (!goes_by).then(|| match seen.fleet_keys.first() {
+        None => "it is not known which fleet key it goes by".to_owned(),
+        Some(_) => "it goes by an earlier fleet key yet".to_owned(),
+    })
 }
 
 /// Does a machine show a host certificate by another key than the one that signs?

@@ -18,7 +18,7 @@ use ssh_key::PublicKey;
 use crate::world::{World, ed25519};
 
 async fn change(world: &World) -> Result<(), ChangeError> {
-    succession::change(&world.ca, &Actor::Server, Reason::Rotation)
+    succession::change(&world.ca, &Actor::Server, Reason::Rotation(None))
         .await
         .map(|_| ())
 }
@@ -175,7 +175,7 @@ async fn after_a_compromise_nothing_leads_on_and_an_admin_tells_each_machine_ane
     let first = current(&world);
     change(&world).await.unwrap();
     let stolen = current(&world);
-    let record = succession::change(&world.ca, &Actor::Server, Reason::Compromise)
+    let record = succession::change(&world.ca, &Actor::Server, Reason::Compromise("a test"))
         .await
         .unwrap();
     assert_eq!(record.number, 3);

@@ -14,6 +14,10 @@ pub enum Key {
     User,
     /// Signs machines' certificates.
     Host,
+    /// Signs what the CA sends to machines: configuration, revocations, orders.
+    Fleet,
+    /// The server's own TLS CA, which employees' clients have pinned.
+    Tls,
 }
 
 impl From<Key> for CaKey {
@@ -21,6 +25,8 @@ impl From<Key> for CaKey {
         match key {
             Key::User => Self::User,
             Key::Host => Self::Host,
+            Key::Fleet => Self::Fleet,
+            Key::Tls => Self::Tls,
         }
     }
 }
@@ -37,6 +43,10 @@ pub enum CaVerb {
                       When all have confirmed that they trust it, it signs; the old one stays trusted until the last\n\
                       certificate that it signed has ended, and is then taken out everywhere and deleted.\n\
                       The server goes on by itself; with --step, each command takes one step, and it waits in between.\n\
+                      `fleet`: the new key signs at once, since the old one names it and each machine is led from one to the other,
+\
+                      also one that is off now. `tls`: likewise, and clients learn it with login or renewal; `ca retire tls` ends it.
+\
                       Exit code 3: somebody has not confirmed yet. Give the command again to see how it stands.\n\n\
                       Examples:\n  \
                       ca-server ca rotate user\n  \
@@ -107,10 +117,16 @@ impl CaVerb {
             } => {
                 let key = CaKey::from(key);
                 let question = match key {
+                    CaKey::Fleet => {
+                        "Give up the fleet key? No machine takes a revocation until you have run `bootstrap add-machine NAME --resync` for it."
+                    }
+                    CaKey::Tls => {
+                        "Give up the TLS CA? Nobody can log in or renew until they have run `ca-client setup` again."
+                    }
                     CaKey::Host => {
                         "Revoke the host CA key? Employees' ssh refuses every machine until they have renewed."
                     }
-                    _ => {
+                    CaKey::User => {
                         "Revoke the user CA key? Every certificate of every employee is refused from now on, until they renew."
                     }
                 };

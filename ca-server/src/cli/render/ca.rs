@@ -52,7 +52,9 @@ fn row(one: &CaKeyView, clock: Clock) -> [Cell; 5] {
     };
     // Machines trust user CA keys, and show certificates of host CA keys; nothing is counted of the others.
     let trusted = match one.name.split('.').next() {
-        Some("user_ca") => format!("{} of {}", one.trusted_by, count(one.machines, "machine")),
+        Some("user_ca" | "fleet") => {
+            format!("{} of {}", one.trusted_by, count(one.machines, "machine"))
+        }
         Some("host_ca") => format!("shown by {} of {}", one.trusted_by, one.machines),
         _ => String::new(),
     };
