@@ -13,6 +13,8 @@ macro_rules! fleet {
 
 #[path = "fleet/faults.rs"]
 mod faults;
+#[path = "fleet/fleet_key.rs"]
+mod fleet_key;
 #[path = "fleet/kept.rs"]
 mod kept;
 #[path = "fleet/killed.rs"]

@@ -14,7 +14,7 @@ pub struct Scene {
     pub company: Company,
     pub machines: Vec<Machine>,
     pub fleet: Fleet,
-    _admin: Home,
+    pub admin: Home,
 }
 
 impl Scene {
@@ -33,7 +33,7 @@ impl Scene {
             company,
             machines,
             fleet: fleet.clone(),
-            _admin: admin,
+            admin,
         })
     }
 

@@ -54,6 +54,7 @@ impl Scene<'_> {
                 );
             }
         }
+        self.fleet_key(state);
         if !state.awaiting.is_empty() {
             let left = state.restore_in_secs.unwrap_or(0);
             self.find(
@@ -103,6 +104,35 @@ impl Scene<'_> {
                 "the KRL cannot be read there: revoked certificates may work, or everybody may be refused",
             );
         }
+    }
+
+    /// Whom the machine believes: what it goes by, held against what the CA's bundle names.
+    fn fleet_key(&mut self, state: &State) {
+        let wanted = self.expected.bundle.files.get(&Place::Fleet);
+        let wanted = wanted.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let (Some(wanted), false) = (wanted, state.fleet_keys.is_empty()) else {
+            return;
+        };
+        let named = |key: &String| wanted.split_whitespace().any(|word| word == key);
+        if state.fleet_keys.iter().any(named) {
+            if !state.fleet_keys.iter().all(named) {
+                self.find(
+                    Severity::Danger,
+                    "fleet-key-foreign",
+                    "it goes by a fleet key more than the CA has".to_owned(),
+                    "whoever has that key commands the machine",
+                    "run `bootstrap add-machine --resync`: it goes by the CA's own alone then",
+                    Mend::Person,
+                );
+            }
+            return;
+        }
+        self.find_drift(
+            Severity::Warning,
+            "fleet-key",
+            "it goes by another fleet key than the one that signs".to_owned(),
+            "it takes nothing from the CA before it is led on; if the next sync does not do that, an admin's `bootstrap add-machine --resync` does",
+        );
     }
 
     /// The machine compares itself with its own copy of the manifest: is it the CA's?

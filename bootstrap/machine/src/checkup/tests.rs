@@ -76,6 +76,11 @@ impl Well {
             clock_unix: NOW,
             openssh: "9.2p1".to_owned(),
             applier_sha256: hex(&Sha256::digest(applier::APPLIER.as_bytes())),
+            fleet_keys: String::from_utf8_lossy(&bundle.files[&Place::Fleet])
+                .split_whitespace()
+                .filter(|word| word.starts_with("AAAA"))
+                .map(str::to_owned)
+                .collect(),
             ..State::default()
         };
         let account = |name: &str, uid, shell: &str, origin: &str, answer| {
@@ -202,7 +207,15 @@ fn where_all_is_well_nothing_is_found() {
 #[test]
 fn versions_and_numbers_that_are_not_as_wanted_are_found() {
     type Change = fn(&mut State);
-    let cases: [(&[&str], Change); 12] = [
+    let cases: [(&[&str], Change); 15] = [
+        (&["fleet-key"], |state| {
+            state.fleet_keys = vec!["AAAAearlier".to_owned()];
+        }),
+        (&["fleet-key-foreign"], |state| {
+            state.fleet_keys.push("AAAAforeign".to_owned());
+        }),
+        // An applier that does not say.
+        (&[], |state| state.fleet_keys.clear()),
         (&["generation"], |state| state.applied_generation = 6),
         (&["other-bundle"], |state| {
             state.bundle_sha256 = "x".to_owned()
