@@ -13,7 +13,7 @@ use std::{
 use ca_api::{
     AdminLogin, AdminSession, ApiError, EnrolFinish, EnrolStart, EnrolStarted, Enrolled, Issued,
     LoggedOut, LoginRequest, LogoutRequest, Nonce, PasswordChanged, PasswordRequest, RenewRequest,
-    ServerInfo,
+    ServerInfo, Standing, StandingRequest,
 };
 
 use crate::{
@@ -237,6 +237,14 @@ impl Client {
     /// As [`CallError`] says.
     pub async fn renew(&self, request: &RenewRequest) -> Result<Issued, CallError> {
         self.send("/v1/renew", request).await
+    }
+
+    /// `POST /v1/standing`.
+    ///
+    /// # Errors
+    /// As [`CallError`] says.
+    pub async fn standing(&self, request: &StandingRequest) -> Result<Standing, CallError> {
+        self.send("/v1/standing", request).await
     }
 
     /// `POST /v1/logout`.

@@ -257,6 +257,7 @@ pub async fn login(
         .save(places)
         .map_err(LoginError::Due)?;
     let _ = atomic::remove(&places.state(due::BACK_OFF_FILE));
+    due::note_answer(places, now_unix());
     let include = install::include(places)?;
     let _ = atomic::replace(
         &places.device(),
@@ -326,6 +327,7 @@ pub async fn renew(
         .save(places)
         .map_err(RenewError::Due)?;
     let _ = atomic::remove(&places.state(due::BACK_OFF_FILE));
+    due::note_answer(places, now_unix());
     if learn_user_cas(config, &reach, &checked) {
         config.settings.save(places)?;
     }

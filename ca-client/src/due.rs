@@ -21,6 +21,12 @@ pub const FILE: &str = "due";
 /// Name of the back-off's file.
 pub const BACK_OFF_FILE: &str = "back-off";
 
+/// Name of the file that says when the CA may be asked again whether the certificates are still good.
+pub const ASKED_FILE: &str = "asked";
+
+/// How long an answer holds: a script that runs ssh a hundred times asks every few seconds.
+const ANSWER_HOLDS_SECS: i64 = 3;
+
 /// A clock that went back further than this is not trusted to say that nothing is due.
 const CLOCK_BACK_SECS: i64 = 300;
 
@@ -253,11 +259,57 @@ pub fn back_off_more(places: &Places, now: i64, expires: i64) -> io::Result<()> 
     )
 }
 
+/// When the CA may be asked again, and how long the last wait for it was.
+fn asked(places: &Places) -> (i64, i64) {
+    let text = atomic::read(&places.state(ASKED_FILE)).ok().flatten();
+    let numbers = text.as_deref().and_then(|text| {
+        let (not_before, wait) = text.trim().split_once(' ')?;
+        Some((not_before.parse().ok()?, wait.parse().ok()?))
+    });
+    numbers.unwrap_or((0, 0))
+}
+
+/// Is it time to ask the CA whether the certificates are still good?
+#[must_use]
+pub fn may_ask(places: &Places, now: i64) -> bool {
+    let (not_before, wait) = asked(places);
+    // Further away than what was written: the clock went back.
+    now >= not_before || not_before > now + wait.max(ANSWER_HOLDS_SECS)
+}
+
+/// The CA has just said that they are good, or has renewed them.
+pub fn note_answer(places: &Places, now: i64) {
+    note_asked(places, now + ANSWER_HOLDS_SECS, 0);
+}
+
+/// The CA did not answer, or cannot help: it is not asked for a while, each time for twice as long, so that ssh does not wait for it.
+pub fn note_silence(places: &Places, now: i64) {
+    let (_, last) = asked(places);
+    let wait = (last * 2).clamp(BACK_OFF_FIRST_SECS, BACK_OFF_MAX_SECS);
+    note_asked(places, now + wait, wait);
+}
+
+/// Nothing is to be asked until then.
+pub fn note_nothing_to_ask(places: &Places, now: i64, until: i64) {
+    note_asked(places, until, until - now);
+}
+
+/// Where it cannot be written, ssh asks each time: that costs it a moment, and no more.
+fn note_asked(places: &Places, not_before: i64, wait: i64) {
+    let text = format!("{not_before} {wait}\n");
+    let _ = atomic::replace(
+        &places.state(ASKED_FILE),
+        text.as_bytes(),
+        atomic::OWNER_ONLY,
+    );
+}
+
 /// The whole of `renew --if-due` while nothing is due: true says that there is nothing to do.
 #[must_use]
 pub fn nothing_to_do(places: &Places) -> bool {
-    Due::load(places)
-        .is_some_and(|due| due.judge(now_unix(), 0) == Verdict::NotDue && due.agent_as_seen())
+    let now = now_unix();
+    Due::load(places).is_some_and(|due| due.judge(now, 0) == Verdict::NotDue && due.agent_as_seen())
+        && !may_ask(places, now)
 }
 
 #[cfg(test)]
@@ -286,6 +338,31 @@ mod tests {
         // A grant that ends in four seconds does not make every ssh renew.
         assert_eq!(renew_at_unix(&[certificate(0, 1_004)], day, 1_000), 1_010);
         assert_eq!(renew_at_unix(&[], day, 5), day);
+    }
+
+    #[test]
+    fn z6_a_silent_ca_is_asked_ever_less() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = Places::in_home(folder.path(), None).unwrap();
+        crate::install::folders(&places).unwrap();
+        assert!(may_ask(&places, 1_000), "nobody asked yet");
+        note_answer(&places, 1_000);
+        assert!(!may_ask(&places, 1_000) && !may_ask(&places, 1_002));
+        assert!(may_ask(&places, 1_003));
+        let mut now = 1_003;
+        for wait in [60, 120, 240, 480, 900, 900] {
+            note_silence(&places, now);
+            assert!(!may_ask(&places, now + wait - 1), "{wait}");
+            now += wait;
+            assert!(may_ask(&places, now), "{wait}");
+        }
+        // It is back.
+        note_answer(&places, now);
+        note_silence(&places, now);
+        assert!(may_ask(&places, now + 60));
+        assert!(may_ask(&places, 500), "the clock went back");
+        std::fs::write(places.state(ASKED_FILE), "odd").unwrap();
+        assert!(may_ask(&places, now));
     }
 
     #[test]

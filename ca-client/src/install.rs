@@ -298,6 +298,7 @@ pub fn remove_all(places: &Places) -> Result<(), InstallError> {
                         crate::session::FILE,
                         crate::due::FILE,
                         crate::due::BACK_OFF_FILE,
+                        crate::due::ASKED_FILE,
                     ]
                     .contains(&name)
             });

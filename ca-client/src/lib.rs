@@ -16,6 +16,7 @@
 //! | `~/.ssh/ca/directory.json` | 0600 | who the employee is and which machines they reach, as the CA last said |
 //! | `~/.ssh/ca/due` | 0600 | when to renew: all that `renew --if-due` reads while nothing is due |
 //! | `~/.ssh/ca/back-off` | 0600 | until when a failed renewal is not tried again |
+//! | `~/.ssh/ca/asked` | 0600 | until when the CA is not asked whether the certificates are still good |
 //! | `~/.ssh/ca/lock` | 0600 | held by the one process that changes the above |
 //!
 //! `XDG_CONFIG_HOME` moves the first three. Everything is replaced by rename.

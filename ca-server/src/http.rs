@@ -23,7 +23,7 @@ use crate::{
     admin::Admin,
     ca::Ca,
     enrol,
-    session::{SessionError, login, password, renew},
+    session::{SessionError, login, password, renew, standing},
 };
 
 /// Who is at the other end of a connection.
@@ -115,6 +115,7 @@ fn employee_routes() -> Router<Arc<Ca>> {
         .route("/v1/enrol/finish", post(enrol_finish))
         .route("/v1/login", post(login_door))
         .route("/v1/renew", post(renew_door))
+        .route("/v1/standing", post(standing_door))
         .route("/v1/logout", post(logout_door))
         .route("/v1/password", post(password_door))
 }
@@ -196,6 +197,13 @@ async fn renew_door(
     Body(request): Body<ca_api::RenewRequest>,
 ) -> Answer<ca_api::Issued> {
     json(renew::renew(&ca, request, peer.address()).await)
+}
+
+async fn standing_door(
+    State(ca): State<Arc<Ca>>,
+    Body(request): Body<ca_api::StandingRequest>,
+) -> Answer<ca_api::Standing> {
+    json(standing::standing(&ca, &request))
 }
 
 async fn logout_door(

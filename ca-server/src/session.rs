@@ -7,6 +7,7 @@ pub mod password;
 pub mod plan;
 pub mod possession;
 pub mod renew;
+pub mod standing;
 
 use ca_api::{ApiError, ErrorCode};
 use ssh_key::PublicKey;

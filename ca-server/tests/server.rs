@@ -35,6 +35,8 @@ mod rotation_ends;
 mod security_key;
 #[path = "server/signers.rs"]
 mod signers;
+#[path = "server/standing.rs"]
+mod standing;
 #[path = "server/taken.rs"]
 mod taken;
 #[path = "server/tls.rs"]

@@ -28,3 +28,5 @@ mod renewal;
 mod scene;
 #[path = "employee/security_key.rs"]
 mod security_key;
+#[path = "employee/withdrawn.rs"]
+mod withdrawn;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ca_api::{ErrorCode, Narrow};
+use ca_api::{ErrorCode, Narrow, Standing, StandingRequest};
 use clap::Args;
 use tokio::time::timeout;
 
@@ -32,6 +32,10 @@ use crate::{
 
 /// What ssh may have to wait for a renewal.
 const PATIENCE: Duration = Duration::from_millis(2500);
+
+/// What ssh may have to wait for the answer whether its certificate is still good. Within it a CA on the same continent answers; one that
+/// does not is not asked for a while ([`due::note_silence`]).
+const ASK_PATIENCE: Duration = Duration::from_millis(600);
 
 /// What ssh may have to wait for another process's renewal, where it cannot do without.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
@@ -82,6 +86,23 @@ pub(super) fn run(places: &Places, arguments: Arguments) -> Result<Ending, Failu
     Ok(Ending::Done)
 }
 
+/// What ssh would show a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// A certificate that is good by its own words.
+    Good,
+    /// None that has not ended.
+    Ended,
+    /// One that machines refuse, or will in a moment: access was narrowed, or it was revoked.
+    Withdrawn,
+}
+
+impl Held {
+    const fn by_its_words(still_good: bool) -> Self {
+        if still_good { Self::Good } else { Self::Ended }
+    }
+}
+
 /// The answer to ssh. It has no bearing on whether ssh goes on (the `Match` block is empty); what counts is what is said
 /// and how long it takes.
 fn if_due(places: &Places) -> Result<Ending, Failure> {
@@ -104,6 +125,13 @@ fn if_due(places: &Places) -> Result<Ending, Failure> {
             }
         };
     }
+    let now = now_unix();
+    if due.judge(now, due::backed_off_until(places)) == Verdict::NotDue {
+        return match withdrawn(places, now) {
+            Some(session) => renew_withdrawn(places, &session),
+            None => Ok(Ending::Done),
+        };
+    }
     let Some(lock) = lock_for_renewal(places)? else {
         return Ok(Ending::Done);
     };
@@ -117,43 +145,108 @@ fn if_due(places: &Places) -> Result<Ending, Failure> {
             drop(lock);
             offer_login(places, "your session is over")
         }
-        Verdict::Renew { still_good } if due.key == Needs::Touch => {
-            renew_by_touch(places, lock, &due, still_good)
+        Verdict::Renew { still_good } => {
+            renew_held(places, lock, &due, Held::by_its_words(still_good))
         }
-        Verdict::Renew { still_good } => renew_for_ssh(places, lock, &due, still_good, PATIENCE),
     }
 }
 
-/// Without a terminal there may be nobody to touch the key: nothing is asked then, and ssh is not kept waiting.
-fn renew_by_touch(
-    places: &Places,
-    lock: Lock,
-    due: &Due,
-    still_good: bool,
-) -> Result<Ending, Failure> {
-    let now = now_unix();
-    let until = say::when(due.expires, now);
-    if let Some(mut terminal) = Terminal::open() {
-        terminal.say(&if still_good {
-            format!("ca-client: your certificates end at {until}; your security key renews them.")
-        } else {
-            "ca-client: your certificates have ended; your security key renews them.".to_owned()
-        });
-        return renew_for_ssh(places, lock, due, still_good, TOUCH_PATIENCE);
+fn renew_held(places: &Places, lock: Lock, due: &Due, held: Held) -> Result<Ending, Failure> {
+    if due.key == Needs::Touch {
+        renew_by_touch(places, lock, due, held)
+    } else {
+        renew_for_ssh(places, lock, due, held, PATIENCE)
     }
-    drop(lock);
-    if still_good {
-        // Said again only after a while: not before every file that a script copies.
-        let _ = due::back_off_more(places, now, due.expires);
-        say::err(&format!(
-            "ca-client: your certificates end at {until}; to renew them by a touch of your security key: ca-client renew"
-        ));
+}
+
+/// Asks the CA, where it is time to, whether the certificates are still good. The session, if they are not; silence and every trouble mean
+/// that ssh goes on with what it has, as it would without a CA (Z6).
+fn withdrawn(places: &Places, now: i64) -> Option<Session> {
+    if !due::may_ask(places, now) {
+        return None;
+    }
+    let session = Session::load(places).ok()?;
+    let client = Config::load(places).ok()?.client();
+    let client = client.with_deadlines(Deadlines {
+        connect: ASK_PATIENCE,
+        call: ASK_PATIENCE,
+        event: ASK_PATIENCE,
+    });
+    let request = StandingRequest {
+        session_id: session.id.clone(),
+        session_secret: session.secret.clone(),
+        serials: session
+            .certificates
+            .iter()
+            .map(|certificate| certificate.serial)
+            .collect(),
+    };
+    let answer = block_on(async { timeout(ASK_PATIENCE, client.standing(&request)).await }).ok()?;
+    match answer {
+        Ok(Ok(Standing { renew: false })) => {
+            due::note_answer(places, now);
+            None
+        }
+        Ok(Ok(Standing { renew: true })) => Some(session),
+        Ok(Err(_)) | Err(_) => {
+            due::note_silence(places, now);
+            None
+        }
+    }
+}
+
+/// Of several that are told at once that their certificates are withdrawn, one renews, and the others wait for it.
+fn renew_withdrawn(places: &Places, session: &Session) -> Result<Ending, Failure> {
+    let begun = Instant::now();
+    let lock = loop {
+        if let Some(lock) = Lock::attempt(places)? {
+            break lock;
+        }
+        if begun.elapsed() > LOCK_PATIENCE {
+            return Ok(Ending::Done);
+        }
+        thread::sleep(Duration::from_millis(25));
+    };
+    let renewed = |now: &Session| now.id != session.id || now.certificates != session.certificates;
+    let Some(due) = Due::load(places) else {
+        return Ok(Ending::Done);
+    };
+    if Session::load(places).is_ok_and(|now| renewed(&now)) || !due::may_ask(places, now_unix()) {
         return Ok(Ending::Done);
     }
-    say::err(
-        "ca-client: your certificates have ended; to renew them by a touch of your security key: ca-client renew",
-    );
-    Ok(Ending::Amiss)
+    renew_held(places, lock, &due, Held::Withdrawn)
+}
+
+/// Without a terminal there may be nobody to touch the key: nothing is asked then, and ssh is not kept waiting.
+fn renew_by_touch(places: &Places, lock: Lock, due: &Due, held: Held) -> Result<Ending, Failure> {
+    let now = now_unix();
+    let what = match held {
+        Held::Good => format!("your certificates end at {}", say::when(due.expires, now)),
+        Held::Ended => "your certificates have ended".to_owned(),
+        Held::Withdrawn => "the CA has withdrawn your certificates".to_owned(),
+    };
+    if let Some(mut terminal) = Terminal::open() {
+        terminal.say(&format!(
+            "ca-client: {what}; your security key renews them."
+        ));
+        return renew_for_ssh(places, lock, due, held, TOUCH_PATIENCE);
+    }
+    drop(lock);
+    say::err(&format!(
+        "ca-client: {what}; to renew them by a touch of your security key: ca-client renew"
+    ));
+    // Said again only after a while: not before every file that a script copies.
+    match held {
+        Held::Good => {
+            let _ = due::back_off_more(places, now, due.expires);
+            Ok(Ending::Done)
+        }
+        Held::Withdrawn => {
+            due::note_silence(places, now);
+            Ok(Ending::Amiss)
+        }
+        Held::Ended => Ok(Ending::Amiss),
+    }
 }
 
 /// Takes the lock where something is due. `None`: there is nothing to do, or another process is at it and ssh works
@@ -182,7 +275,7 @@ fn renew_for_ssh(
     places: &Places,
     lock: Lock,
     due: &Due,
-    still_good: bool,
+    held: Held,
     patience: Duration,
 ) -> Result<Ending, Failure> {
     let mut config = Config::load(places)?;
@@ -210,9 +303,11 @@ fn renew_for_ssh(
         }
         if note_session_over(places, error) {
             drop(lock);
-            if !still_good {
+            if held == Held::Ended {
                 return offer_login(places, "your session was ended");
             }
+            // Said once: no renewal mends it.
+            due::note_nothing_to_ask(places, now, due.expires);
             // Revoked, or a password changed elsewhere: the CA does not say which, so nothing is promised of the
             // certificate. ssh will find out.
             say::err("ca-client: your session was ended at the CA; log in again: ca-client login");
@@ -223,19 +318,30 @@ fn renew_for_ssh(
         || format!("the CA did not answer within {} s", patience.as_secs_f32()),
         |error| text::line(&Failure::from(error).message),
     );
-    if still_good {
-        // ssh goes on with what it has; the next attempt waits a while, so that a CA that is down costs little.
-        let _ = due::back_off_more(places, now, due.expires);
-        let until = say::when(due.expires, now);
-        say::err(&format!(
-            "ca-client: not renewed ({reason}); your certificate is good until {until}"
-        ));
-        return Ok(Ending::Done);
+    match held {
+        Held::Good => {
+            // ssh goes on with what it has; the next attempt waits a while, so that a CA that is down costs little.
+            let _ = due::back_off_more(places, now, due.expires);
+            let until = say::when(due.expires, now);
+            say::err(&format!(
+                "ca-client: not renewed ({reason}); your certificate is good until {until}"
+            ));
+            Ok(Ending::Done)
+        }
+        Held::Withdrawn => {
+            due::note_silence(places, now);
+            say::err(&format!(
+                "ca-client: the CA has withdrawn your certificate and did not renew it: {reason}"
+            ));
+            Ok(Ending::Amiss)
+        }
+        Held::Ended => {
+            say::err(&format!(
+                "ca-client: your certificate has ended and could not be renewed: {reason}"
+            ));
+            Ok(Ending::Amiss)
+        }
     }
-    say::err(&format!(
-        "ca-client: your certificate has ended and could not be renewed: {reason}"
-    ));
-    Ok(Ending::Amiss)
 }
 
 /// Writes down that the CA ended the session, so that ssh does not ask again. Says whether it did.

@@ -131,6 +131,25 @@ pub struct RenewRequest {
     pub directory_tag: Option<String>,
 }
 
+/// `POST /v1/standing`: are these certificates of mine still good?
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StandingRequest {
+    /// The session.
+    pub session_id: String,
+    /// Its secret.
+    pub session_secret: Secret,
+    /// Serials of certificates that were handed out within it.
+    pub serials: Vec<u64>,
+}
+
+/// Answer to [`StandingRequest`]. It tells nothing that a renewal would not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Is at least one of them no longer good, or the session over? Then a renewal brings what is left, or says why nothing is.
+    pub renew: bool,
+}
+
 /// A day session that was just opened. The secret is told once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SessionGrant {

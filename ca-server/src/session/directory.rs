@@ -134,6 +134,7 @@ fn removed_hosts(
 ) -> Result<Vec<String>, ReadError> {
     let in_use: BTreeSet<&str> = fleet
         .iter()
+        .filter(|(_, record)| record.status != MachineStatus::Leaving)
         .map(|(_, record)| blob(&record.host_key))
         .collect();
     let range = KeyRange::prefix(name_key("removed-host", ""));

@@ -20,7 +20,7 @@ use crate::{
     issue::{self, RecordError, Recorded, SignedBy},
     ledger::{Actor, CertificateKind, Event},
     records::SessionRecord,
-    store::{Read, ReadError, Table, TableGroup, Txn, WriteError},
+    store::{Read, ReadError, Table, TableGroup, WriteError},
 };
 
 /// How often a decision is made again when policy changed under it.
@@ -221,20 +221,27 @@ fn is_same(stored: &SessionRecord, seen: &SessionRecord) -> bool {
     *stored == told
 }
 
-fn is_current(txn: &Txn<'_>, session: &SessionRecord) -> Result<bool, ReadError> {
+/// Is the session one of somebody who may still renew?
+pub(super) fn is_current<R: Read>(source: &R, session: &SessionRecord) -> Result<bool, ReadError> {
     let employee: Option<policies::Employee> =
-        txn.get_json(Table::Employees, session.email.as_str().as_bytes())?;
+        source.get_json(Table::Employees, session.email.as_str().as_bytes())?;
     Ok(employee.is_some_and(|employee| {
         employee.status == Status::Active && employee.epoch == session.epoch
     }))
 }
 
-enum Found {
+/// A session, if the secret is its own.
+pub(super) enum Found {
     Open(SessionRecord),
     Refused(&'static str),
 }
 
-fn find(ca: &Ca, id: &str, secret: &Secret, now: OffsetDateTime) -> Result<Found, ReadError> {
+pub(super) fn find(
+    ca: &Ca,
+    id: &str,
+    secret: &Secret,
+    now: OffsetDateTime,
+) -> Result<Found, ReadError> {
     let record: Option<SessionRecord> = ca
         .db
         .read(|view| view.get_json(Table::Sessions, id.as_bytes()))?;

@@ -331,6 +331,7 @@ async fn p1_every_other_door_refuses_who_brings_nothing_and_there_are_no_more_do
         ("POST", "/v1/enrol/finish", 400),
         ("POST", "/v1/login", 400),
         ("POST", "/v1/renew", 400),
+        ("POST", "/v1/standing", 400),
         ("POST", "/v1/logout", 400),
         ("POST", "/v1/password", 400),
         ("POST", "/v1/admin/login", 400),
