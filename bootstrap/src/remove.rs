@@ -58,7 +58,7 @@ impl RemoveError {
         match self {
             Self::Contact(error) => {
                 format!(
-                    "{} If the machine is gone for good, `ca-server machine remove NAME` makes the CA forget it.",
+                    "{} If the machine is gone for good, `ca-server machine remove NAME --leave-files` makes the CA forget it.",
                     error.hint()
                 )
             }
@@ -140,8 +140,10 @@ pub async fn machine(
     told.doing("letting the CA forget it");
     match door
         .ask(
+            // They are off already, and with them the CA's own way in.
             &AdminRequest::MachineRemove {
                 machine: name.to_string(),
+                leave_files: true,
             },
             |note| told.more(note),
         )

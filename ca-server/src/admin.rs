@@ -205,7 +205,17 @@ impl Admin {
             R::MachineEnforce { machine, enforce } => {
                 machine::enforce(ca, actor, &machine, enforce).await
             }
-            R::MachineRemove { machine } => machine::remove(ca, actor, &machine).await,
+            R::MachineRemove {
+                machine,
+                leave_files,
+            } => {
+                let files = if leave_files {
+                    machine::remove::Files::Leave
+                } else {
+                    machine::remove::Files::TakeOff
+                };
+                self.remove_machine(actor, &machine, files).await
+            }
             R::MachinePrepare(prepare) => machine::prepare(ca, actor, prepare).await,
             R::MachineProbe {
                 machine,

@@ -17,9 +17,10 @@ use crate::{
         password::{Breached, Hasher},
     },
     config::Config,
+    fleet::leaving::UnderWay,
     issue::Rehearsal,
     keys::{KeyRoom, Keys},
-    records::{PolicyCache, RevokedKeys},
+    records::{PolicyCache, RevokedKeys, RevokedSerials},
     session::decoy::Decoy,
     store::Db,
     tls::room::TlsRoom,
@@ -58,6 +59,8 @@ pub struct Ca {
     pub decoy: Decoy,
     /// Breached passwords, where the operator has the list.
     pub breached: Option<Breached>,
+    /// Machines that are being taken off right now.
+    pub leaving: UnderWay,
     /// Nonces for proofs of possession.
     pub nonces: Nonces,
     /// How many refusals strangers caused, by network.
@@ -66,6 +69,8 @@ pub struct Ca {
     pub policy: PolicyCache,
     /// Keys that may never be certified again.
     pub revoked_keys: RevokedKeys,
+    /// Serials that are revoked.
+    pub revoked_serials: RevokedSerials,
     /// The dress rehearsal of signing.
     pub rehearsal: Rehearsal,
     /// The clock.

@@ -5,6 +5,8 @@ pub mod courier;
 pub mod deliver;
 pub mod keeper;
 pub mod kept;
+pub mod leaving;
+pub mod orders;
 pub mod pulse;
 pub mod schedule;
 pub mod ssh;

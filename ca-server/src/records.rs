@@ -217,6 +217,20 @@ pub enum MachineStatus {
     Preparing,
     /// Proven once; the server keeps it.
     Managed,
+    /// To be taken off: it gets revocations until its files are gone, and nothing else.
+    Leaving,
+}
+
+impl MachineStatus {
+    /// The word for people and programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Preparing => "preparing",
+            Self::Managed => "managed",
+            Self::Leaving => "leaving",
+        }
+    }
 }
 
 /// A machine as the fleet knows it (table `fleet`, by name).
@@ -261,6 +275,9 @@ pub struct FleetRecord {
     /// The user CA keys (`SHA256:…`) that this generation tells it to trust.
     #[serde(default)]
     pub trusts: Vec<String>,
+    /// The last order to take the CA off that was sent to it. Only ever set while it leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal_ordered: Option<u64>,
 }
 
 /// What was last heard of a machine (table `seen`, by name).
@@ -380,6 +397,38 @@ impl RevokedKeys {
                 .filter_map(|(_, record)| match record.what {
                     Revoked::Key(fingerprint) => Some(fingerprint),
                     Revoked::KeyId(_) | Revoked::Serial { .. } | Revoked::Earlier { .. } => None,
+                })
+                .collect())
+        })
+    }
+}
+
+/// Keeps the set of revoked serials until a revocation changes it.
+pub struct RevokedSerials(Cached<HashSet<u64>>);
+
+impl Default for RevokedSerials {
+    fn default() -> Self {
+        Self(Cached::new(TableGroup::Revocation))
+    }
+}
+
+impl RevokedSerials {
+    /// Every revoked serial that `source` sees; serials are unique over all CA keys (I5).
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn load<R: Read>(&self, source: &R) -> Result<std::sync::Arc<HashSet<u64>>, ReadError> {
+        self.0.load(source, |source| {
+            let all = source.scan_json::<RevocationRecord>(
+                Table::Revocations,
+                &KeyRange::all(),
+                usize::MAX,
+            )?;
+            Ok(all
+                .into_iter()
+                .filter_map(|(_, record)| match record.what {
+                    Revoked::Serial { serial, .. } => Some(serial),
+                    Revoked::KeyId(_) | Revoked::Key(_) => None,
                 })
                 .collect())
         })

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    admin::{Admin, checkup},
+    admin::{Admin, checkup, machine::remove},
     auth::{
         flood::Floods,
         nonce::Nonces,
@@ -19,13 +19,13 @@ use crate::{
     ca::{Ca, Clock, unix_ms},
     cli::{args::ServeArgs, passphrase},
     config::{Config, ConfigError},
-    fleet::{agent::SyncAgent, keeper},
+    fleet::{agent::SyncAgent, keeper, leaving::UnderWay},
     folder::{Folder, FolderError, Others, check_outside},
     http,
     issue::Rehearsal,
     keys::{Fixed, KeyRoom, KeysError},
     ledger::{Actor, Event},
-    records::{PolicyCache, RevokedKeys},
+    records::{PolicyCache, RevokedKeys, RevokedSerials},
     recovery,
     revoke::krl,
     session::decoy::Decoy,
@@ -145,8 +145,10 @@ pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Ca, 
         config,
         nonces: Nonces::new(),
         floods: Floods::default(),
+        leaving: UnderWay::default(),
         policy: PolicyCache::default(),
         revoked_keys: RevokedKeys::default(),
+        revoked_serials: RevokedSerials::default(),
         rehearsal: Rehearsal::new(),
         clock,
         tls,
@@ -230,6 +232,11 @@ async fn serve(folder: &Folder, ca: Ca, listener: std::net::TcpListener) -> Resu
         tokio::spawn(http::accept::socket(socket, router, stopped.clone())),
         tokio::spawn(keeper::keep(Arc::clone(&ca), courier, stopped.clone())),
         tokio::spawn(checkup::keep(
+            Arc::clone(&ca),
+            Arc::clone(&agent),
+            stopped.clone(),
+        )),
+        tokio::spawn(remove::keep(
             Arc::clone(&ca),
             Arc::clone(&agent),
             stopped.clone(),

@@ -30,6 +30,8 @@ mod krl;
 mod orders;
 #[path = "applier/preflight.rs"]
 mod preflight;
+#[path = "applier/removal.rs"]
+mod removal;
 #[path = "applier/review.rs"]
 mod review;
 #[path = "applier/roll_back.rs"]

@@ -18,6 +18,7 @@ pub const APPLIER: &str = concat!(
     include_str!("applier/accounts.sh"),
     include_str!("applier/apply.sh"),
     include_str!("applier/check.sh"),
+    include_str!("applier/remove.sh"),
     include_str!("applier/config-files.sh"),
     include_str!("applier/facts.sh"),
     include_str!("applier/keys.sh"),

@@ -40,7 +40,7 @@ pub mod transport;
 
 pub use bundle::{Bundle, Place};
 pub use krl_parcel::KrlParcel;
-pub use order::Order;
+pub use order::{Order, SignedOrder};
 pub use preflight::{Obstacle, Preflight, PreflightRequest};
 pub use report::Report;
 pub use request::{Delivery, FirstContact, Nonce, Request, Trust};

@@ -4,8 +4,8 @@
 //! ssh-ca-order v1
 //! machine NAME
 //! number N                            higher than of every order before, on that machine
-//! verb end-sessions
-//! key-id EMAIL/EPOCH | serial N | session PID STARTED
+//! verb end-sessions | remove
+//! key-id EMAIL/EPOCH | serial N | session PID STARTED      (of end-sessions)
 //! end
 //! ```
 //!
@@ -20,16 +20,43 @@ use crate::{
     sign::{Namespace, SignError, Signed},
 };
 
-/// Ends sessions on one machine.
+/// What one machine is to do once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     /// The machine that it is for; every other one refuses it.
     pub machine: MachineName,
     /// Higher than that of any order before: 1 to [`Bundle::MAX_NUMBER`].
     pub number: u64,
-    /// The sessions of certificates with these key IDs (`email/epoch`).
+    /// What to do.
+    pub task: Task,
+}
+
+/// What an order asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// End sessions.
+    EndSessions(Sessions),
+    /// Take the CA off the machine: [`crate::Request::Remove`] over the sync lane.
+    Remove,
+}
+
+impl Task {
+    /// The applier's word for it.
+    #[must_use]
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::EndSessions(_) => "end-sessions",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// The sessions to end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sessions {
+    /// Those of certificates with these key IDs (`email/epoch`).
     pub key_ids: Vec<String>,
-    /// The sessions of certificates with these serials.
+    /// Those of certificates with these serials.
     pub serials: Vec<u64>,
     /// These connections.
     pub connections: Vec<Connection>,
@@ -44,14 +71,47 @@ pub struct Connection {
     pub started: u64,
 }
 
+/// An order with its signature, as [`crate::Request::Order`] carries it.
+#[derive(Debug, Clone)]
+pub struct SignedOrder {
+    /// The applier's word for its task.
+    pub verb: &'static str,
+    /// Its bytes and their signature.
+    pub signed: Signed,
+}
+
 impl Order {
     /// The bytes to sign and send.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut text = format!(
-            "ssh-ca-order v1\nmachine {}\nnumber {}\nverb end-sessions\n",
-            self.machine, self.number
+            "ssh-ca-order v1\nmachine {}\nnumber {}\nverb {}\n",
+            self.machine,
+            self.number,
+            self.task.verb()
         );
+        if let Task::EndSessions(sessions) = &self.task {
+            sessions.write(&mut text);
+        }
+        text.push_str("end\n");
+        text.into_bytes()
+    }
+
+    /// Signs it with the fleet key.
+    ///
+    /// # Errors
+    /// [`SignError`] if the key does not sign.
+    pub fn sign<S: SigningKey>(&self, fleet_key: &S) -> Result<SignedOrder, SignError> {
+        debug_assert!((1..=Bundle::MAX_NUMBER).contains(&self.number));
+        Ok(SignedOrder {
+            verb: self.task.verb(),
+            signed: Signed::sign(fleet_key, Namespace::Order, self.encode())?,
+        })
+    }
+}
+
+impl Sessions {
+    fn write(&self, text: &mut String) {
         // What holds a blank or a line end is no key ID, and could be read as another line.
         let plain = |id: &&String| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_graphic());
         for key_id in self.key_ids.iter().filter(plain) {
@@ -63,17 +123,6 @@ impl Order {
         for one in &self.connections {
             text.push_str(&format!("session {} {}\n", one.pid, one.started));
         }
-        text.push_str("end\n");
-        text.into_bytes()
-    }
-
-    /// Signs it with the fleet key.
-    ///
-    /// # Errors
-    /// [`SignError`] if the key does not sign.
-    pub fn sign<S: SigningKey>(&self, fleet_key: &S) -> Result<Signed, SignError> {
-        debug_assert!((1..=Bundle::MAX_NUMBER).contains(&self.number));
-        Signed::sign(fleet_key, Namespace::Order, self.encode())
     }
 }
 
@@ -86,20 +135,34 @@ mod tests {
         let order = Order {
             machine: "web-1".parse().unwrap(),
             number: 5,
-            key_ids: vec![
-                "alice@corp.example/1".into(),
-                "forged\nserial 7".into(),
-                String::new(),
-            ],
-            serials: vec![9],
-            connections: vec![Connection {
-                pid: 4711,
-                started: 88,
-            }],
+            task: Task::EndSessions(Sessions {
+                key_ids: vec![
+                    "alice@corp.example/1".into(),
+                    "forged\nserial 7".into(),
+                    String::new(),
+                ],
+                serials: vec![9],
+                connections: vec![Connection {
+                    pid: 4711,
+                    started: 88,
+                }],
+            }),
         };
         assert_eq!(
             String::from_utf8(order.encode()).unwrap(),
             "ssh-ca-order v1\nmachine web-1\nnumber 5\nverb end-sessions\nkey-id alice@corp.example/1\nserial 9\nsession 4711 88\nend\n"
+        );
+    }
+    #[test]
+    fn a_removal_names_nothing_but_its_machine() {
+        let order = Order {
+            machine: "web-1".parse().unwrap(),
+            number: 6,
+            task: Task::Remove,
+        };
+        assert_eq!(
+            String::from_utf8(order.encode()).unwrap(),
+            "ssh-ca-order v1\nmachine web-1\nnumber 6\nverb remove\nend\n"
         );
     }
 }

@@ -14,6 +14,7 @@ use ssh_key::{Certificate, LineEnding, PrivateKey, PublicKey};
 
 use crate::{
     bundle::manifest::hex,
+    order::SignedOrder,
     sign::{FLEET_IDENTITY, Namespace, Signed},
     succession,
 };
@@ -118,7 +119,7 @@ pub enum Request {
     /// Do what a signed [`Order`](crate::Order) says, once.
     Order {
         /// The order.
-        order: Signed,
+        order: SignedOrder,
         /// As in [`Delivery::successions`].
         successions: Vec<Signed>,
     },
@@ -135,7 +136,8 @@ pub enum Request {
     },
     /// Put the snapshot back now. Through an admin's own login only.
     RollBack,
-    /// Take off everything that the CA put there, but no account's home (made accounts are expired). Through an admin's own login only.
+    /// Take off everything that the CA put there, but no account's home (made accounts are expired). Through an admin's own login; over the
+    /// sync lane it takes an [`Order`](crate::Order).
     Remove,
     /// Log in from the machine to itself with this key, to prove what its sshd accepts.
     Prove {
@@ -172,8 +174,8 @@ impl Request {
             Self::Report | Self::Check | Self::Keys | Self::RollBack | Self::Remove => {}
             Self::Order { order, successions } => {
                 line.successions(successions);
-                line.part("order-sig", order.signature().as_bytes());
-                line.part("order", order.object());
+                line.part("order-sig", order.signed.signature().as_bytes());
+                line.part("order", order.signed.object());
             }
             Self::Prove {
                 account,
@@ -204,7 +206,7 @@ impl Request {
             Self::DryRun(_) => "dry-run",
             Self::Confirm(_) => "confirm",
             Self::Report => "report",
-            Self::Order { .. } => "end-sessions",
+            Self::Order { order, .. } => order.verb,
             Self::Check => "check",
             Self::Keys => "keys",
             Self::Krl { .. } => "krl",
@@ -322,7 +324,10 @@ mod tests {
             signature.len()
         );
         let request = Request::Order {
-            order: signed,
+            order: SignedOrder {
+                verb: "end-sessions",
+                signed,
+            },
             successions: Vec::new(),
         };
         assert_eq!(String::from_utf8(request.encode()).unwrap(), expected);

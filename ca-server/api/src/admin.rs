@@ -284,10 +284,13 @@ pub enum AdminRequest {
         /// On or off.
         enforce: bool,
     },
-    /// Forgets a machine. Answer: [`AdminReply::Text`].
+    /// Takes the CA off a machine and forgets it. Answer: [`AdminReply::MachineRemoved`].
     MachineRemove {
         /// Which.
         machine: String,
+        /// Forgets it at once, whatever is left on it.
+        #[serde(default)]
+        leave_files: bool,
     },
     /// `bootstrap`: reserves a generation and returns what to apply. Nothing is trusted yet. Answer: [`AdminReply::MachinePrepared`].
     MachinePrepare(MachinePrepare),
@@ -661,6 +664,8 @@ pub enum AdminReply {
     Machine(MachineView),
     /// All of them.
     Machines(Vec<MachineView>),
+    /// What came of removing a machine.
+    MachineRemoved(MachineRemoved),
     /// What to apply.
     MachinePrepared(MachinePrepared),
     /// Certificates for the proof.

@@ -1,6 +1,7 @@
 //! Machines: prepared for bootstrap, proven, moved, enforced, removed.
 
 mod anew;
+pub mod remove;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -318,8 +319,15 @@ fn fresh_record(
         issued_unix: 0,
         made: BTreeSet::new(),
         trusts: Vec::new(),
+        removal_ordered: None,
     });
     FleetRecord {
+        // One that was leaving comes back, and has to be proven anew.
+        status: match base.status {
+            MachineStatus::Leaving => MachineStatus::Preparing,
+            status => status,
+        },
+        removal_ordered: None,
         address: request.address.clone(),
         port: request.port,
         host_key: text(&wanted.host_key),
@@ -481,6 +489,9 @@ where
             .txn
             .get_json(Table::Fleet, key)?
             .ok_or_else(|| unknown("machine", &name, "machine"))?;
+        if record.status == MachineStatus::Leaving {
+            return Err(leaving(&name).into());
+        }
         let event = change(policy, &mut record)?;
         let compiled = compile(policy);
         refresh(&shared, &name, &mut record, &compiled, editing)?;
@@ -489,6 +500,16 @@ where
     })
     .await?;
     look::machine(ca, machine.as_str())
+}
+
+fn leaving(name: &MachineName) -> ApiError {
+    ApiError::new(
+        ErrorCode::Conflict,
+        format!("{name} is being removed; nothing was changed"),
+    )
+    .hint(format!(
+        "to keep it after all: bootstrap add-machine {name} --pool POOL"
+    ))
 }
 
 /// `machine move`.
@@ -632,38 +653,6 @@ pub async fn enforce(
         })
     })
     .await
-}
-
-/// `machine remove`.
-///
-/// # Errors
-/// When the machine is not known.
-pub async fn remove(ca: &Arc<Ca>, actor: Actor, machine: &str) -> Result<AdminReply, ApiError> {
-    let machine: MachineName = parse(machine)?;
-    let name = machine.clone();
-    policy_change(ca, actor, move |policy, editing| {
-        let key = name.as_str().as_bytes();
-        let record: FleetRecord = editing
-            .txn
-            .get_json(Table::Fleet, key)?
-            .ok_or_else(|| unknown("machine", &name, "machine"))?;
-        policy.machines.remove(&name);
-        editing.txn.delete(Table::Fleet, key);
-        editing.txn.unrecorded().delete(Table::Seen, key);
-        editing.txn.unrecorded().delete(Table::Checks, key);
-        if let Ok(key) = PublicKey::from_openssh(&record.host_key) {
-            put_removed_host(editing, &key, &record.host_key);
-        }
-        editing.record(&Event::MachineRemoved {
-            machine: name.clone(),
-        });
-        Ok(())
-    })
-    .await?;
-    Ok(AdminReply::Text(format!(
-        "{machine} is forgotten: it gets no more revocations, and employees' ssh refuses its host key after their next renewal. Certificates \
-         for its pools still open it until `bootstrap remove-machine {machine}` has taken the CA off it"
-    )))
 }
 
 /// Stores that a machine was proven.

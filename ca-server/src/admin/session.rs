@@ -1,47 +1,34 @@
 //! Live ssh sessions across the fleet: who is behind each, and the order that ends one.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use ca_api::{
     ApiError, ErrorCode,
     admin::{AdminReply, NotReached, SessionView, SessionsEnded, SessionsView},
 };
 use ca_machine::{
-    Order, Report, Request, exchange,
-    order::Connection,
+    Report, Request, exchange,
+    order::{Connection, Sessions, Task},
     report::{Session, SessionState},
-    sign::SignError,
     spec::SYNC_ACCOUNT,
 };
 use policies::{Email, MachineName, profile::KeyId};
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use super::{Admin, change::store_error, parse, unknown};
+use super::{Admin, parse, unknown};
 use crate::{
-    ca::{Ca, unix_ms},
+    ca::Ca,
     fleet::{
         agent::SyncAgent,
-        deliver::{limits, seen, target},
-        succession,
+        deliver::{limits, target},
+        orders::{OrderError, order},
     },
     ledger::{Actor, Event},
     records::FleetRecord,
-    signer::SigningKey,
-    store::{ReadError, WriteError},
 };
 
 /// The most sessions that one command ends.
 const MOST: usize = 1000;
-
-/// The number of the last order that was signed. Numbers follow the clock, so that a new process starts above those of the last; where the
-/// clock stepped back, the machine says which number it has seen.
-static LAST_ORDER: AtomicU64 = AtomicU64::new(0);
 
 /// A session as a command names it: `MACHINE:PID-STARTED`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,7 +146,7 @@ impl Admin {
             let actor = actor.clone();
             running.spawn(async move {
                 let _turn = turns.acquire().await;
-                let answer = end_on(&ca, &agent, &actor, &name, &record, &ids).await;
+                let answer = end_on(&ca, &agent, &actor, (&name, &record), &ids).await;
                 (name, ids, answer)
             });
         }
@@ -261,116 +248,34 @@ async fn ask_all(
     answers
 }
 
-/// Why no session was ended on a machine.
-#[derive(Debug, thiserror::Error)]
-enum EndError {
-    #[error("what is stored of it cannot be used: {0}")]
-    Record(#[from] ssh_key::Error),
-    #[error(transparent)]
-    Sign(#[from] SignError),
-    #[error("what is known of it cannot be read: {0}")]
-    Store(#[from] ReadError),
-    #[error("the order could not be written down, so it was not sent: {0}")]
-    Ledger(String),
-    #[error(transparent)]
-    Run(#[from] ca_machine::RunError),
-    #[error("it refused ({code}): {detail}")]
-    Refused { code: String, detail: String },
-}
-
+/// An order for one machine; each session in it has its ledger entry before it leaves.
 async fn end_on(
     ca: &Ca,
     agent: &SyncAgent,
     actor: &Actor,
-    name: &MachineName,
-    record: &FleetRecord,
+    machine: (&MachineName, &FleetRecord),
     ids: &[Id],
-) -> Result<Report, EndError> {
-    let target = target(ca, agent, record)?;
-    let mut number = next_number(ca, 0);
-    let mut tries = 0;
-    loop {
-        let order = Order {
-            machine: name.clone(),
+) -> Result<Report, OrderError> {
+    let task = Task::EndSessions(Sessions {
+        connections: ids
+            .iter()
+            .map(|id| Connection {
+                pid: id.pid,
+                started: id.started,
+            })
+            .collect(),
+        ..Sessions::default()
+    });
+    let ids = ids.to_vec();
+    order(ca, agent, actor, machine, &task, move |_, number| {
+        let event = |id: &Id| Event::SessionEndOrdered {
+            machine: id.machine.clone(),
+            session: format!("{}-{}", id.pid, id.started),
             number,
-            key_ids: Vec::new(),
-            serials: Vec::new(),
-            connections: ids
-                .iter()
-                .map(|id| Connection {
-                    pid: id.pid,
-                    started: id.started,
-                })
-                .collect(),
         };
-        write_down(ca, actor, ids, number).await?;
-        let keys = ca.keys();
-        let chain = succession::chain(ca, &keys)?;
-        let request = Request::Order {
-            order: order.sign(&SigningKey(keys.fleet.current().as_ref()))?,
-            successions: chain.onward(&seen(ca, name)?.fleet_keys),
-        };
-        let report = exchange(&target, &request, &limits(ca)).await?;
-        let Some((code, detail)) = report.refusal() else {
-            return Ok(report);
-        };
-        // Another order was quicker, or this server's clock stepped back: the next one is above what the machine has seen.
-        if code == "old-order" && tries < 3 {
-            tries += 1;
-            number = next_number(ca, seen_there(detail).unwrap_or(0));
-            continue;
-        }
-        return Err(EndError::Refused {
-            code: code.to_owned(),
-            detail: detail.to_owned(),
-        });
-    }
-}
-
-/// The number in `order N came, but M was here already`: a machine that lies about it harms its own next orders alone.
-fn seen_there(detail: &str) -> Option<u64> {
-    let rest = detail.split_once(", but ")?.1;
-    let number: u64 = rest.split(' ').next()?.parse().ok()?;
-    // Room is left above it, so that no machine can use the numbers up.
-    (number < ca_machine::Bundle::MAX_NUMBER / 2).then_some(number)
-}
-
-/// The next number: above every one of this process, above `seen`, and in step with the clock (microseconds).
-fn next_number(ca: &Ca, seen: u64) -> u64 {
-    let clock = ca.clock.now().unix_timestamp_nanos() / 1000;
-    let least = u64::try_from(clock).unwrap_or(1).max(seen + 1);
-    if seen > 0 && least > u64::try_from(clock).unwrap_or(1) {
-        // What one machine says does not move the others' numbers.
-        return least;
-    }
-    let next = |last: u64| Some(least.max(last + 1));
-    let last = LAST_ORDER.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-    least.max(last.unwrap_or(0) + 1)
-}
-
-async fn write_down(ca: &Ca, actor: &Actor, ids: &[Id], number: u64) -> Result<(), EndError> {
-    let (at, actor, ids) = (unix_ms(ca.clock.now()), actor.clone(), ids.to_vec());
-    let written = ca
-        .db
-        .write_async(move |txn| {
-            for id in &ids {
-                let event = Event::SessionEndOrdered {
-                    machine: id.machine.clone(),
-                    session: format!("{}-{}", id.pid, id.started),
-                    number,
-                };
-                txn.record(at, &actor, &event);
-            }
-            Ok::<_, ReadError>(())
-        })
-        .await;
-    written.map_err(|error| {
-        let error = match error {
-            WriteError::Refused(error) => error.into(),
-            WriteError::Store(error) => error,
-        };
-        EndError::Ledger(store_error(&error).to_string())
+        Ok(ids.iter().map(event).collect())
     })
+    .await
 }
 
 #[cfg(test)]
@@ -395,22 +300,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_a_machine_has_seen_is_read_from_its_refusal() {
-        let detail = "order 5 came, but 77 was here already; an order is obeyed once";
-        assert_eq!(seen_there(detail), Some(77));
-        assert_eq!(
-            seen_there("order 5 came, but 999999999999999999 was here"),
-            None
-        );
-        assert_eq!(seen_there("no"), None);
-    }
-
     proptest! {
         #[test]
         fn w3_no_id_panics(text in ".{0,60}") {
             let _ = Id::parse(&text);
-            let _ = seen_there(&text);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{io, io::Write as _, process::ExitCode};
 
 use ca_api::{
     ErrorCode,
-    admin::{AdminReply, DeliveryOutcome, MachineDelivery},
+    admin::{AdminReply, DeliveryOutcome, MachineDelivery, RemovalOutcome},
 };
 use serde_json::{Value, json};
 
@@ -70,6 +70,9 @@ pub fn verdict(reply: &AdminReply, sink: &Sink) -> Verdict {
         AdminReply::Sessions(view) => all(view.not_reached.is_empty()),
         AdminReply::SessionsEnded(outcome) if !outcome.open.is_empty() => Verdict::Failed,
         AdminReply::SessionsEnded(outcome) => all(outcome.not_reached.is_empty()),
+        AdminReply::MachineRemoved(removed) => {
+            all(!matches!(removed.outcome, RemovalOutcome::Waiting { .. }))
+        }
         _ => Verdict::Done,
     }
 }

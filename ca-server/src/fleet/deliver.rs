@@ -24,7 +24,7 @@ use super::{agent::SyncAgent, courier::Attempt, kept::Kept, succession, wanted};
 use crate::{
     ca::Ca,
     keys::record::fingerprint,
-    records::{FleetRecord, KrlRecord, SeenRecord},
+    records::{FleetRecord, KrlRecord, MachineStatus, SeenRecord},
     recovery::{self, merge},
     revoke::krl,
     store::{Read, ReadError, Table},
@@ -288,6 +288,7 @@ async fn attempt(
         .map_err(|error| wrong(&error))?;
     let bundle = match lanes {
         Lanes::Krl => None,
+        Lanes::Both if record.status == MachineStatus::Leaving => None,
         // A bundle that cannot be used keeps no KRL from its machine (R10); it counts as behind, and is tried again.
         Lanes::Both => wanted::signed_bundle(&keys, record)
             .inspect_err(|error| tracing::error!(%error, "only the KRL is brought"))

@@ -48,7 +48,7 @@ pub struct Push {
     pub exposed_until_unix: Option<i64>,
 }
 
-/// Machines that the server keeps, by name.
+/// Machines that the server keeps, by name; those that leave among them, until they are off.
 ///
 /// # Errors
 /// If the store cannot be read.
@@ -56,7 +56,7 @@ pub fn managed(ca: &Ca) -> Result<Vec<(MachineName, FleetRecord)>, ReadError> {
     let all = ca.db.read(fleet)?;
     Ok(all
         .into_iter()
-        .filter(|(_, record)| record.status == MachineStatus::Managed)
+        .filter(|(_, record)| record.status != MachineStatus::Preparing)
         .collect())
 }
 
@@ -135,6 +135,7 @@ async fn renew_host_certificates(ca: &Arc<Ca>) {
     let old = managed(ca)
         .unwrap_or_default()
         .into_iter()
+        .filter(|(_, record)| record.status == MachineStatus::Managed)
         .filter(|(_, record)| {
             record.host_certificate_until_unix < soon || host_ca(record) != current
         });
@@ -201,14 +202,18 @@ fn needs(ca: &Ca, krl: u64, greet: usize) -> Result<Vec<(MachineName, Need)>, Re
     let fleet_key = keys.fleet.current_held().fingerprint();
     Ok(fleet(&view)?
         .into_iter()
-        .filter(|(_, record)| record.status == MachineStatus::Managed)
+        .filter(|(_, record)| record.status != MachineStatus::Preparing)
         .enumerate()
         .map(|(number, (name, record))| {
             let seen = seen.get(name.as_str().as_bytes()).unwrap_or(&nothing);
             let lacking = |wanted: u64, there: u64| if there == wanted { 0 } else { wanted };
             let need = Need {
                 krl: lacking(krl, seen.krl_version),
-                generation: lacking(record.generation, seen.generation),
+                // What leaves gets revocations only.
+                generation: match record.status {
+                    MachineStatus::Leaving => 0,
+                    _ => lacking(record.generation, seen.generation),
+                },
                 look: number < greet || is_due(seen, now_unix) || is_behind(seen, fleet_key),
                 silent: !seen.trouble.is_empty(),
             };

@@ -59,11 +59,13 @@ impl Standing {
             .collect();
         let mut machines = Vec::new();
         for (machine, record) in fleet(source)? {
-            if record.status != MachineStatus::Managed {
+            if record.status == MachineStatus::Preparing {
                 continue;
             }
             let seen = seen.remove(machine.as_str().as_bytes()).unwrap_or_default();
-            let current = seen.krl_version == krl_version && seen.generation == record.generation;
+            let leaving = record.status == MachineStatus::Leaving;
+            let current =
+                seen.krl_version == krl_version && !leaving && seen.generation == record.generation;
             let state = match (seen.trouble.is_empty(), current) {
                 (true, true) => State::Proven,
                 (true, false) => State::Behind,

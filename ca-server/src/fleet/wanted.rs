@@ -17,7 +17,7 @@ use crate::{
     ca::{Ca, sha256_hex, unix_ms},
     keys::{Keys, record::fingerprint},
     ledger::{Actor, Event},
-    records::{Compiled, FleetRecord, NameRecord, fleet, name_key},
+    records::{Compiled, FleetRecord, MachineStatus, NameRecord, fleet, name_key},
     recovery,
     signer::SigningKey,
     store::{Read, ReadError, StoreError, Table, WriteError},
@@ -347,6 +347,9 @@ fn changed<R: Read>(ca: &Ca, source: &R) -> Result<Vec<(MachineName, FleetRecord
     };
     let mut changed = Vec::new();
     for (name, mut record) in fleet(source)? {
+        if record.status == MachineStatus::Leaving {
+            continue;
+        }
         match refresh(ca, &name, &mut record, &sources) {
             Ok(true) => changed.push((name, record)),
             Ok(false) => {}

@@ -328,6 +328,15 @@ pub enum Event {
         machine: MachineName,
         pools: BTreeSet<PoolName>,
     },
+    /// It is to be taken off: in no pool any more, and its host key is no machine's.
+    MachineLeaving {
+        machine: MachineName,
+    },
+    /// The fleet key signs the order that takes the CA off a machine.
+    MachineRemovalOrdered {
+        machine: MachineName,
+        number: u64,
+    },
     MachineRemoved {
         machine: MachineName,
     },

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ca_api::admin::{AdminEvent, AdminReply, MachineDelivery};
+use ca_api::admin::{AdminEvent, AdminReply, MachineDelivery, MachineRemoved};
 use ca_server::cli::{
     progress::{json_line, text_line},
     render::{
@@ -153,6 +153,16 @@ fn sync_and_check_say_what_they_changed_and_found() {
     show("check-keys", &AdminReply::Keys(static_keys()));
     show("session-list", &AdminReply::Sessions(sessions()));
     show("session-end", &AdminReply::SessionsEnded(sessions_ended()));
+    for (name, outcome) in removals() {
+        let removed = MachineRemoved {
+            machine: "web-1".to_owned(),
+            outcome,
+        };
+        show(
+            &format!("machine-remove-{name}"),
+            &AdminReply::MachineRemoved(removed),
+        );
+    }
     show(
         "check-all-well",
         &AdminReply::Checked(checks().split_off(2)),

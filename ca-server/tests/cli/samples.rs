@@ -6,8 +6,8 @@ use ca_api::{
         CaKey, CaKeyView, CaKeys, CertificateView, CheckFinding, DeliveryOutcome, EmployeeView,
         GrantView, Gravity, Invitation, KrlEntryView, KrlView, LedgerHead, LedgerLine, LogView,
         MachineBehind, MachineCheck, MachineDelivery, MachineKeyView, MachineKeys, MachineView,
-        NotReached, Pace, PoolView, Revocation, RotationView, SessionView, SessionsEnded,
-        SessionsView, TeamView, WaitsFor,
+        NotReached, Pace, PoolView, RemovalOutcome, Revocation, RotationView, SessionView,
+        SessionsEnded, SessionsView, TeamView, WaitsFor,
     },
 };
 use ca_server::cli::time::Clock;
@@ -332,6 +332,24 @@ pub fn sessions_ended() -> SessionsEnded {
         gone: texts(&["web-1:4716-900"]),
         not_reached: Vec::new(),
     }
+}
+
+pub fn removals() -> [(&'static str, RemovalOutcome); 4] {
+    let taken_off = RemovalOutcome::TakenOff {
+        files: 6,
+        accounts: texts(&["alice expired", "deploy expired", "ssh-ca-sync purged"]),
+        notes: Vec::new(),
+        sshd_answers: true,
+    };
+    let waiting = RemovalOutcome::Waiting {
+        reason: "10.77.1.1 cannot be reached: No route to host".to_owned(),
+    };
+    [
+        ("done", taken_off),
+        ("shut", RemovalOutcome::Shut),
+        ("left", RemovalOutcome::Left),
+        ("waiting", waiting),
+    ]
 }
 
 pub fn static_keys() -> Vec<MachineKeys> {

@@ -181,7 +181,7 @@ async fn h7_an_old_host_key_stays_refused_when_its_machine_gets_another() {
     world.pool("web").await;
     let alice = world.employee("alice@corp.example", &["web"]).await;
     let keys: Vec<PrivateKey> = (0..3).map(|_| ed25519()).collect();
-    let remove = json!({"verb": "machine_remove", "machine": "db-1"});
+    let remove = json!({"verb": "machine_remove", "machine": "db-1", "leave_files": true});
 
     world
         .verb(prepare("db-1", "10.9.0.1", &keys[0], false))

@@ -69,7 +69,7 @@ async fn r2_versions_rise_with_every_change_over_restarts_and_clocks_that_step_b
     let (world, alice) = with_alice().await;
     world.krl().await;
     let mut last = version(&world);
-    let session = world.login(&alice).await;
+    let mut session = world.login(&alice).await;
     let mut world = world;
     for round in 0..6 {
         let renewed = world.renew(&session).await;
@@ -82,8 +82,13 @@ async fn r2_versions_rise_with_every_change_over_restarts_and_clocks_that_step_b
         last = now;
         match round {
             1 => world = world.restart().await,
-            2 => world.ca.clock.shift(-3600),
-            3 => world.ca.clock.shift(3601),
+            2 => world.ca.clock.shift(-86_400),
+            // Back to where it was, and a day ahead of it: the session of the morning is over by then.
+            3 => world.ca.clock.shift(86_400),
+            4 => {
+                world.ca.clock.shift(86_400);
+                session = world.login(&alice).await;
+            }
             _ => {}
         }
     }

@@ -2,7 +2,10 @@
 
 use anyhow::{Result, ensure};
 use ca_machine::{
-    Order, Request, Signed, order::Connection, report::SessionState, sign::Namespace,
+    Order, Request, Signed,
+    order::{Connection, Sessions, SignedOrder, Task},
+    report::SessionState,
+    sign::Namespace,
 };
 use ssh_key::PrivateKey;
 
@@ -11,25 +14,42 @@ use crate::{
     sessions::{ends, session},
 };
 
-fn order(number: u64) -> Result<Order> {
+fn ending(number: u64, sessions: Sessions) -> Result<Order> {
     Ok(Order {
         machine: "web-1".parse()?,
         number,
-        key_ids: vec!["alice@corp.example/1".into()],
-        serials: Vec::new(),
-        connections: Vec::new(),
+        task: Task::EndSessions(sessions),
     })
 }
 
-fn obey(order: Signed) -> Request {
+fn order(number: u64) -> Result<Order> {
+    of(number, "alice@corp.example/1")
+}
+
+fn of(number: u64, key_id: &str) -> Result<Order> {
+    let sessions = Sessions {
+        key_ids: vec![key_id.into()],
+        ..Sessions::default()
+    };
+    ending(number, sessions)
+}
+
+/// Some signed bytes, sent as an order to end sessions.
+fn obey(signed: Signed) -> Request {
     Request::Order {
-        order,
+        order: SignedOrder {
+            verb: "end-sessions",
+            signed,
+        },
         successions: Vec::new(),
     }
 }
 
 fn signed(order: &Order, key: &PrivateKey) -> Result<Request> {
-    Ok(obey(order.sign(key)?))
+    Ok(Request::Order {
+        order: order.sign(key)?,
+        successions: Vec::new(),
+    })
 }
 
 #[test]
@@ -38,11 +58,7 @@ fn r8_no_order_is_obeyed_that_is_forged_replayed_old_or_for_another_machine() ->
     bench.settle(&bench.ca.spec("web-1")?, 1, 1)?;
     let fleet_key = &bench.ca.fleet_key;
     // Something is obeyed first: this copy will be worth nothing.
-    let first = Order {
-        key_ids: vec!["nobody@corp.example/1".into()],
-        ..order(1_000)?
-    };
-    let first = signed(&first, fleet_key)?;
+    let first = signed(&of(1_000, "nobody@corp.example/1")?, fleet_key)?;
     done(bench.sync(&first)?)?;
     let mut alice = session(&bench, "alice", "alice@corp.example/1", &[])?;
 
@@ -140,12 +156,11 @@ fn r8_an_order_ends_the_one_connection_that_it_names() -> Result<()> {
     );
     let mut second = session(&bench, "second", "alice@corp.example/1", &[])?;
     let naming = |number, connection| -> Result<Request> {
-        let order = Order {
-            key_ids: Vec::new(),
+        let sessions = Sessions {
             connections: vec![connection],
-            ..order(number)?
+            ..Sessions::default()
         };
-        signed(&order, &bench.ca.fleet_key)
+        signed(&ending(number, sessions)?, &bench.ca.fleet_key)
     };
     // The pid came to mean another process: nothing ends.
     let stale = Connection {

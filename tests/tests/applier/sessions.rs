@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use ca_machine::{Order, Request, report::SessionState};
+use ca_machine::{
+    Order, Request,
+    order::{Sessions, Task},
+    report::SessionState,
+};
 
 use crate::bench::{Bench, done, key};
 
@@ -250,9 +254,11 @@ fn r8_sessions_end_by_key_id_or_serial_on_request() -> Result<()> {
         let order = Order {
             machine: "web-1".parse()?,
             number,
-            key_ids: key_ids.iter().map(ToString::to_string).collect(),
-            serials: serials.to_vec(),
-            connections: Vec::new(),
+            task: Task::EndSessions(Sessions {
+                key_ids: key_ids.iter().map(ToString::to_string).collect(),
+                serials: serials.to_vec(),
+                connections: Vec::new(),
+            }),
         };
         Ok(Request::Order {
             order: order.sign(&bench.ca.fleet_key)?,

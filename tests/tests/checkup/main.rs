@@ -4,5 +4,6 @@
 
 mod findings;
 mod keys;
+mod removal;
 mod scene;
 mod sessions;

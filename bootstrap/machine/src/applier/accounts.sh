@@ -260,9 +260,13 @@ end_processes() {
     done
 }
 
-delete_account() { # keep-home|with-home
+delete_account() { # keep-home|with-home|in-use
     if have userdel; then
-        if [ "$1" = with-home ]; then userdel -r "$name" 2>"$W/words"; else userdel "$name" 2>"$W/words"; fi
+        case $1 in
+        with-home) userdel -r "$name" 2>"$W/words" ;;
+        in-use) userdel -f "$name" 2>"$W/words" ;;
+        *) userdel "$name" 2>"$W/words" ;;
+        esac
         # 12: the home could not be removed, as where there is none.
         case $? in 0 | 12) ;; *) return 1 ;; esac
     elif [ "$1" = with-home ]; then

@@ -107,7 +107,7 @@ apply_bundle() {
         { cut -d' ' -f4 "$W/changes" && printf '%s\n' "$STATE/applied" "$STATE/manifest"; } | take_snapshot "$word_nonce" "$seconds" ||
             refuse disk "no snapshot could be taken (is the disk full?); nothing was changed"
         did snapshot
-        arm || give_up no-timer "the timer on this machine could not be armed with $timer"
+        arm restore || give_up no-timer "the timer on this machine could not be armed with $timer"
         did timer-armed "$timer, $seconds s"
     fi
     failure=
@@ -143,6 +143,13 @@ record_applied() {
 
 apply() {
     [ -e "$W/krl" ] || [ -e "$W/bundle" ] || refuse bad-request "the request brings nothing"
+    if [ -e "$W/bundle" ] && [ -d "$REMOVING" ]; then
+        # A machine that comes back before its removal was done is a new one; a KRL alone waits for nothing (R10).
+        lock config 30
+        find_sshd
+        take_off
+        unlock config
+    fi
     if [ -e "$W/krl" ]; then
         install_krl
         end_revoked

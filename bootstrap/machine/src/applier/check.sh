@@ -1,5 +1,5 @@
 
-# === check-up, proof, removal ====================================================================================================
+# === check-up, proof =============================================================================================================
 
 drift() { printf '{"step":"drift","path":"%s","what":"%s"}\n' "$(json "$1")" "$2"; }
 
@@ -79,62 +79,4 @@ prove() {
     if [ "$accepted" = true ] || [ -n "$methods" ]; then answered=true; fi
     printf '{"step":"proof","account":"%s","accepted":%s,"answered":%s,"methods":"%s","output":"%s","detail":"%s"}\n' \
         "$word_account" "$accepted" "$answered" "$methods" "$(json "$output")" "$(json "$(grep -v '^debug1' "$W/words" | tail -n 2)")"
-}
-
-# Takes off everything that the CA put here. Accounts that it made are expired, with their homes kept; ssh-admin is not touched.
-remove() {
-    lock config 30
-    find_sshd
-    if [ -d "$PENDING" ]; then put_back || refuse disk "an earlier change could not be put back"; fi
-    : >"$W/accounts-wanted"
-    : >"$W/account-plan"
-    plan_forgotten
-    failure=
-    apply_accounts || refuse failed "$failure"
-    printf '%s\n' "$DROP_IN" >"$W/gone"
-    if [ -f "$SSHD_CONFIG" ] && grep -qxF "Include $DROP_IN" "$SSHD_CONFIG"; then
-        grep -vxF "Include $DROP_IN" "$SSHD_CONFIG" | write_whole "$SSHD_CONFIG" "$(stat -c %a "$SSHD_CONFIG")" ||
-            refuse disk "$SSHD_CONFIG could not be written"
-        printf '{"step":"file","path":"%s","change":"changed"}\n' "$SSHD_CONFIG"
-    fi
-    if [ -f "$PAM_SSHD" ] && grep -qF "$STATE/session-record" "$PAM_SSHD"; then
-        grep -vF "$STATE/session-record" "$PAM_SSHD" | write_whole "$PAM_SSHD" "$(stat -c %a "$PAM_SSHD")" ||
-            refuse disk "$PAM_SSHD could not be written"
-        printf '{"step":"file","path":"%s","change":"changed"}\n' "$PAM_SSHD"
-    fi
-    if [ -e "$DROP_IN" ]; then
-        rm -f "$DROP_IN" && printf '{"step":"file","path":"%s","change":"removed"}\n' "$DROP_IN"
-    fi
-    # sshd first, then what its configuration named.
-    "$SSHD" -t 2>"$W/words" || refuse invalid-config "sshd does not accept what is left of its configuration: $(head -c 300 "$W/words")"
-    reload_sshd || refuse failed "sshd did not survive the reload"
-    for path in /etc/sudoers.d/ssh-ca "$CA"; do
-        if [ "$path" = "$CA" ] && [ "$told" = no ] && [ -s "$W/sshd" ]; then
-            # Were it gone, an sshd that still goes by what it read would refuse every key.
-            for file in "$CA"/*; do
-                case $file in *.krl) ;; *) rm -rf "$file" ;; esac
-            done
-            warning krl-stays "no listening sshd could be told to read its configuration again, so the revocation lists in $CA stay; restart sshd, then remove that folder"
-        elif [ -e "$path" ]; then
-            rm -rf "$path" && printf '{"step":"file","path":"%s","change":"removed"}\n' "$path"
-        fi
-    done
-    for name in ssh-ca-sync ssh-ca-probe; do
-        look_up "$name"
-        if [ -n "$entry" ] && [ "$has_gecos" = "$GECOS_OF_OURS" ]; then
-            end_processes_but_ours "$has_uid"
-            delete_account keep-home && rm -f "$STATE/accounts/$name" &&
-                printf '{"step":"account","name":"%s","change":"purged"}\n' "$name"
-        fi
-    done
-    # Which accounts are the CA's own making stays on record, for the day it comes back.
-    rm -rf "$STATE/applied" "$STATE/manifest" "$STATE/generation" "$STATE/krl" "$TRUST" "$RESERVE" "$STATE/applier" "$STATE/session-record"
-    did removed
-}
-
-# A removal through ssh-ca-sync itself must come to its end.
-end_processes_but_ours() {
-    find_login
-    [ "$login_started" -eq 0 ] || [ "$(awk '/^Uid:/ { print $2 }' "/proc/$at/status" 2>/dev/null)" != "$1" ] || return 0
-    end_processes "$1"
 }

@@ -8,6 +8,11 @@ tick)
     tick "${2-}"
     exit 0
     ;;
+resume)
+    make_work
+    resume_removal
+    exit 0
+    ;;
 first-contact) first_contact=yes ;;
 '') ;;
 *) refuse bad-request "the applier takes no arguments" ;;
@@ -18,10 +23,6 @@ make_work
 read_request
 if [ "$first_contact" = no ] && { [ -e "$W/fleet" ] || [ -e "$W/admin-key" ] || [ -n "$word_trust" ]; }; then
     refuse bad-request "new fleet keys and admin accounts come through an admin's own login only"
-fi
-if [ "$first_contact" = no ] && [ "$verb" = remove ]; then
-    # Without the CA's rules an adopted account takes its own keys again: nothing that the key of ssh-ca-sync alone may bring about.
-    refuse bad-request "the CA is taken off a machine through an admin's own login only (bootstrap remove-machine)"
 fi
 if [ "$first_contact" = no ] && [ "$verb" = prove ]; then
     # A login over loopback passes from="127.0.0.1" and starts what a forced command starts: not for the key of ssh-ca-sync alone.
@@ -51,7 +52,11 @@ keys)
     ;;
 krl) show_krl ;;
 roll-back) roll_back ;;
-remove) remove ;;
+remove)
+    # Without the CA's rules an adopted account takes its own keys again: nothing that the key of ssh-ca-sync alone may bring about.
+    if [ "$first_contact" = no ]; then read_order remove; fi
+    remove
+    ;;
 prove) prove ;;
 *) refuse bad-request "this applier does not know the verb; bring it up to date with bootstrap" ;;
 esac

@@ -136,13 +136,13 @@ put_back() {
 close_pending() {
     rm -rf "$STATE/pending.old"
     mv "$PENDING" "$STATE/pending.old" && sync "$STATE"
-    disarm
+    disarm restore
     rm -rf "$STATE/pending.old"
 }
 
 # What the timer runs: puts the snapshot back when it is due. With `boot`, it is.
 tick() {
-    [ -d "$PENDING" ] || { disarm && return; }
+    [ -d "$PENDING" ] || { disarm restore && return; }
     [ "${1-}" = boot ] || [ "$(restore_in)" -eq 0 ] || return 0
     lock config 30
     # It may have been confirmed while we waited.

@@ -1,12 +1,20 @@
 
 # === the timer on the machine ==================================================================================================
-# It runs `tick` at least every minute and once after a boot, until it is disarmed. It knows no clock: deadlines are in uptime.
+# It runs the applier at least every minute and once after a boot, until it is disarmed. It knows no clock: deadlines are in uptime.
 
-CRON=/etc/cron.d/ssh-ca-restore
-UNIT=/etc/systemd/system/ssh-ca-restore
 BUSYBOX_CRON=/etc/crontabs/root
-LOCAL_D=/etc/local.d/ssh-ca-restore.start
-TICK="[ ! -d $STATE/pending ] || /bin/sh $STATE/pending/applier tick"
+
+# What runs for a purpose: `restore` puts a snapshot back when it is due, `removal` finishes what was begun.
+timer_of() {
+    CRON=/etc/cron.d/ssh-ca-$1
+    UNIT=/etc/systemd/system/ssh-ca-$1
+    LOCAL_D=/etc/local.d/ssh-ca-$1.start
+    case $1 in
+    restore) waiting=$STATE/pending word='tick' meaning='Put the ssh configuration back unless the change was confirmed' ;;
+    *) waiting=$STATE/removing word='resume' meaning='Finish taking the SSH certificate authority off this machine' ;;
+    esac
+    TICK="[ ! -d $waiting ] || /bin/sh $waiting/applier $word"
+}
 
 # Whether a process of root runs an executable of one of these names.
 runs() {
@@ -37,24 +45,25 @@ find_timer() {
     fi
 }
 
-arm() {
+arm() { # restore|removal
+    timer_of "$1"
     case $timer in
     systemd)
-        printf '%s\n' '[Unit]' 'Description=Put the ssh configuration back unless the change was confirmed' \
+        printf '%s\n' '[Unit]' "Description=$meaning" \
             '[Service]' 'Type=oneshot' "ExecStart=/bin/sh -c '$TICK'" | write_whole "$UNIT.service" 644 &&
-            printf '%s\n' '[Unit]' 'Description=Put the ssh configuration back unless the change was confirmed' \
+            printf '%s\n' '[Unit]' "Description=$meaning" \
                 '[Timer]' 'OnActiveSec=10' 'OnBootSec=10' 'OnUnitActiveSec=10' 'AccuracySec=1' \
                 '[Install]' 'WantedBy=timers.target' | write_whole "$UNIT.timer" 644 &&
             systemctl daemon-reload >/dev/null 2>&1 &&
-            systemctl enable --now ssh-ca-restore.timer >/dev/null 2>&1 &&
-            systemctl is-active --quiet ssh-ca-restore.timer
+            systemctl enable --now "${UNIT##*/}.timer" >/dev/null 2>&1 &&
+            systemctl is-active --quiet "${UNIT##*/}.timer"
         ;;
     cron)
-        printf '%s\n' '# Until the change of the ssh configuration is confirmed.' 'SHELL=/bin/sh' \
+        printf '%s\n' "# $meaning." 'SHELL=/bin/sh' \
             "* * * * * root $TICK" "@reboot root $TICK boot" | write_whole "$CRON" 644
         ;;
     openrc)
-        { grep -v 'ssh-ca/pending' "$BUSYBOX_CRON" && echo "* * * * * $TICK"; } | write_whole "$BUSYBOX_CRON" 600 &&
+        { grep -vF "$waiting" "$BUSYBOX_CRON" && echo "* * * * * $TICK"; } | write_whole "$BUSYBOX_CRON" 600 &&
             printf '%s\n' '#!/bin/sh' "$TICK boot" | write_whole "$LOCAL_D" 755 &&
             rc-update add local default >/dev/null 2>&1
         ;;
@@ -62,15 +71,16 @@ arm() {
     esac
 }
 
-disarm() {
+disarm() { # restore|removal
+    timer_of "$1"
     if [ -e "$UNIT.timer" ] || [ -e "$UNIT.service" ]; then
-        systemctl disable --now ssh-ca-restore.timer >/dev/null 2>&1
+        systemctl disable --now "${UNIT##*/}.timer" >/dev/null 2>&1
         rm -f "$UNIT.timer" "$UNIT.service"
         systemctl daemon-reload >/dev/null 2>&1
     fi
     rm -f "$CRON" "$LOCAL_D"
-    if [ -e "$BUSYBOX_CRON" ] && grep -q 'ssh-ca/pending' "$BUSYBOX_CRON"; then
-        grep -v 'ssh-ca/pending' "$BUSYBOX_CRON" | write_whole "$BUSYBOX_CRON" 600
+    if [ -e "$BUSYBOX_CRON" ] && grep -qF "$waiting" "$BUSYBOX_CRON"; then
+        grep -vF "$waiting" "$BUSYBOX_CRON" | write_whole "$BUSYBOX_CRON" 600
     fi
     return 0
 }

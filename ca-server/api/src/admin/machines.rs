@@ -166,6 +166,42 @@ pub struct SessionsEnded {
     pub not_reached: Vec<NotReached>,
 }
 
+/// What came of removing a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineRemoved {
+    /// Which.
+    pub machine: String,
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: RemovalOutcome,
+}
+
+/// What came of removing a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum RemovalOutcome {
+    /// It reports that everything of the CA's is off; it is forgotten.
+    TakenOff {
+        /// How many files and folders were changed or taken off.
+        files: u32,
+        /// Accounts and what became of them: `alice expired`.
+        accounts: Vec<String>,
+        /// What the machine wants known.
+        notes: Vec<String>,
+        /// Did its sshd answer afterwards?
+        sshd_answers: bool,
+    },
+    /// The answer to the order was lost, and the machine lets the CA in no more: it obeyed. It is forgotten.
+    Shut,
+    /// It is forgotten, and nothing was changed on it.
+    Left,
+    /// Not known to be off: it stays known as leaving, gets revocations, and is asked again.
+    Waiting {
+        /// Why.
+        reason: String,
+    },
+}
+
 /// A machine that did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotReached {

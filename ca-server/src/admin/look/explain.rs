@@ -197,11 +197,7 @@ fn side(
         })
         .collect();
     let mut side = MachineSide {
-        status: match record.status {
-            MachineStatus::Preparing => "preparing",
-            MachineStatus::Managed => "managed",
-        }
-        .to_owned(),
+        status: record.status.word().to_owned(),
         observed: record.observed,
         generation_wanted: record.generation,
         generation: seen.generation,
@@ -252,6 +248,12 @@ fn findings(
         say(
             "bootstrap has not proven this machine yet".to_owned(),
             Some(format!("bootstrap add-machine {machine}")),
+        );
+    }
+    if record.status == MachineStatus::Leaving {
+        say(
+            "it is being taken off the CA, and has not confirmed that yet".to_owned(),
+            Some(format!("ca-server machine remove {machine}")),
         );
     }
     if side.generation != side.generation_wanted {

@@ -10,7 +10,7 @@ use crate::{
     admin::{parse, unknown},
     ca::Ca,
     fleet::standing::Standing,
-    records::{Compiled, FleetRecord, MachineStatus, SeenRecord, fleet},
+    records::{Compiled, FleetRecord, SeenRecord, fleet},
     store::{Read, ReadError, Snapshot, Table},
 };
 
@@ -68,11 +68,7 @@ fn one_machine(
             .flatten()
             .map(ToString::to_string)
             .collect(),
-        status: match record.status {
-            MachineStatus::Preparing => "preparing",
-            MachineStatus::Managed => "managed",
-        }
-        .to_owned(),
+        status: record.status.word().to_owned(),
         observed: record.observed,
         generation_wanted: record.generation,
         generation: seen.generation,

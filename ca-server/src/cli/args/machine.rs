@@ -66,12 +66,18 @@ pub enum MachineVerb {
         #[command(flatten)]
         which: Which,
     },
-    /// Forget a machine; the machine itself is not changed (`bootstrap remove-machine` does both).
-    #[command(after_help = "Example:\n  ca-server machine remove web-1")]
+    /// Take the CA off a machine and forget it; its admins' own account stays as it is.
+    #[command(
+        after_help = "Exit 3: it was not reached; the CA goes on asking it.\n\n\
+                            Examples:\n  ca-server machine remove web-1\n  ca-server machine remove web-1 --leave-files"
+    )]
     Remove {
         /// Which.
         #[arg(value_parser = name::<MachineName>)]
         name: String,
+        /// Forget it at once, whatever is left on it: for a machine that is gone for good.
+        #[arg(long)]
+        leave_files: bool,
         /// Whether to ask.
         #[command(flatten)]
         consent: ConsentOption,
@@ -120,13 +126,27 @@ impl MachineVerb {
             }),
             Self::Enforce { which } => Order::new(which.request(true)),
             Self::Observe { which } => Order::new(which.request(false)),
-            Self::Remove { name, consent } => {
-                let question = format!(
-                    "Forget {name}? It keeps trusting the CA but gets no revocation any more, so whoever is revoked later still \
-                     gets in there. (`bootstrap remove-machine {name}` takes the CA off the machine first.)"
-                );
-                Order::new(AdminRequest::MachineRemove { machine: name })
-                    .asking(consent.consent(), question)
+            Self::Remove {
+                name,
+                leave_files,
+                consent,
+            } => {
+                let question = if leave_files {
+                    format!(
+                        "Forget {name}, and leave what is on it? If it still runs it keeps trusting the CA but gets no revocation any more, \
+                         so whoever is revoked later still gets in there. (Without --leave-files the CA is taken off it first.)"
+                    )
+                } else {
+                    format!(
+                        "Take the CA off {name}? Employees' ways in end there, and accounts that the CA made are expired; the admins' own \
+                         account stays as it is."
+                    )
+                };
+                Order::new(AdminRequest::MachineRemove {
+                    machine: name,
+                    leave_files,
+                })
+                .asking(consent.consent(), question)
             }
         }
     }

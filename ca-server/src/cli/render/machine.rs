@@ -1,13 +1,16 @@
 //! Machines, for people.
 
 use anstyle::Style;
-use ca_api::admin::MachineView;
+use ca_api::admin::{MachineRemoved, MachineView, RemovalOutcome};
 
 use super::{
     checkup,
-    table::{BAD, Cell, Fields, Table, WARN},
+    table::{BAD, Cell, Fields, Table, WARN, styled},
 };
-use crate::cli::time::Clock;
+use crate::cli::{
+    text::{count, line},
+    time::Clock,
+};
 
 /// All of them, one a row.
 #[must_use]
@@ -96,6 +99,58 @@ pub fn who(one: &MachineView) -> String {
         .iter()
         .map(|line| format!("{}\n", crate::cli::text::line(line)))
         .collect()
+}
+
+/// What came of removing one.
+#[must_use]
+pub fn removed(removed: &MachineRemoved) -> String {
+    let name = line(&removed.machine);
+    let host_key = "Employees' ssh refuses its host key from their next login or renewal on.";
+    match &removed.outcome {
+        RemovalOutcome::TakenOff {
+            files,
+            accounts,
+            notes,
+            sshd_answers,
+        } => {
+            let mut out = format!(
+                "{name}: the CA is off it, by its own report ({}), and it is forgotten.\n",
+                count(*files as usize, "file")
+            );
+            if !accounts.is_empty() {
+                out.push_str(&format!(
+                    "Accounts there (homes stay): {}.\n",
+                    line(&accounts.join(", "))
+                ));
+            }
+            for note in notes {
+                out.push_str(&format!("{}\n", styled(WARN, &line(note))));
+            }
+            out.push_str(if *sshd_answers {
+                "Its sshd answers; the admins' own account logs in as before. "
+            } else {
+                "Its sshd did NOT answer afterwards: look at its console. "
+            });
+            out.push_str(&format!("{host_key}\n"));
+            out
+        }
+        RemovalOutcome::Shut => format!(
+            "{name}: its answer was lost, but it lets the CA in no more, as after a removal; it finishes by itself what it began. \
+             It is forgotten. {host_key}\n"
+        ),
+        RemovalOutcome::Left => format!(
+            "{name} is forgotten, and nothing was changed on it. {host_key}\n\
+             If the CA's files are still there, it gets no more revocations, and certificates for its old pools still open it: \
+             `bootstrap add-machine {name}` and `machine remove {name}` mend that.\n"
+        ),
+        RemovalOutcome::Waiting { reason } => format!(
+            "{}\n\
+             It has left its pools. {host_key} Until it is off it still trusts the CA: the CA goes on bringing it revocations, and \
+             asks it again each minute (`machine list` shows it as leaving).\n\
+             Gone for good? ca-server machine remove {name} --leave-files\n",
+            styled(BAD, &format!("{name}: NOT YET OFF — {}", line(reason)))
+        ),
+    }
 }
 
 fn address(one: &MachineView) -> String {

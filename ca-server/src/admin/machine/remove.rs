@@ -1,0 +1,239 @@
+//! `machine remove`: out of every pool at once, then the CA off the machine, then out of the store.
+//!
+//! The decision is durable before the machine is asked, and employees' ssh refuses its host certificate from then on. A machine that is not
+//! reached stays known as leaving: it gets revocations, and is asked again, until it has taken the CA off.
+
+use std::{sync::Arc, time::Duration};
+
+use ca_api::{
+    ApiError, ErrorCode,
+    admin::{AdminReply, MachineRemoved, RemovalOutcome},
+};
+use ca_machine::{Report, knock, report::Event as MachineEvent};
+use policies::MachineName;
+use ssh_key::PublicKey;
+use tokio::task::JoinSet;
+
+use super::put_removed_host;
+use crate::{
+    admin::{
+        Admin,
+        change::{policy_change, store_error},
+        machine, parse, unknown,
+    },
+    ca::Ca,
+    fleet::{
+        agent::SyncAgent,
+        deliver::target,
+        keeper::managed,
+        leaving::{LeaveError, Off, take_off},
+    },
+    ledger::{Actor, Event},
+    records::{FleetRecord, MachineStatus},
+    store::{Read, Table},
+};
+
+/// How often a machine that leaves is asked again.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// How long a machine may take for sshd's banner.
+const KNOCK: Duration = Duration::from_secs(5);
+
+/// What becomes of the CA's files on the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// They are taken off, then the machine is forgotten.
+    TakeOff,
+    /// They stay where they are, or are off already: the machine is forgotten at once.
+    Leave,
+}
+
+impl Admin {
+    /// `machine remove`.
+    pub(in crate::admin) async fn remove_machine(
+        &self,
+        actor: Actor,
+        machine: &str,
+        files: Files,
+    ) -> Result<AdminReply, ApiError> {
+        let name: MachineName = parse(machine)?;
+        let ca = &self.ca;
+        machine::record(ca, &name)?.ok_or_else(|| unknown("machine", &name, "machine"))?;
+        let removed = |outcome| {
+            Ok(AdminReply::MachineRemoved(MachineRemoved {
+                machine: name.to_string(),
+                outcome,
+            }))
+        };
+        if files == Files::Leave {
+            forget(ca, actor, &name).await?;
+            return removed(RemovalOutcome::Left);
+        }
+        let Some(_turn) = ca.leaving.begin(&name) else {
+            let what = format!("{name} is being taken off right now; see `ca-server machine list`");
+            return Err(ApiError::new(ErrorCode::Busy, what));
+        };
+        leave(ca, actor.clone(), &name).await?;
+        match take_off(ca, &self.agent, &actor, &name).await {
+            Ok(off) => {
+                let outcome = match off {
+                    Off::Reported(report) => {
+                        let sshd_answers = answers(ca, &self.agent, &name).await;
+                        taken_off(&report, sshd_answers)
+                    }
+                    Off::Shut => RemovalOutcome::Shut,
+                };
+                forget(ca, actor, &name).await?;
+                removed(outcome)
+            }
+            Err(LeaveError::Read(error)) => Err(store_error(&error.into())),
+            Err(error @ LeaveError::NotLeaving(_)) => {
+                Err(ApiError::new(ErrorCode::Conflict, error.to_string()))
+            }
+            Err(LeaveError::Order(error)) => removed(RemovalOutcome::Waiting {
+                reason: error.to_string(),
+            }),
+        }
+    }
+}
+
+/// Does sshd answer there still? Its listener may be shut for a moment after the reload.
+async fn answers(ca: &Ca, agent: &SyncAgent, name: &MachineName) -> bool {
+    let Ok(Some(record)) = machine::record(ca, name) else {
+        return false;
+    };
+    let Ok(target) = target(ca, agent, &record) else {
+        return false;
+    };
+    for _ in 0..10 {
+        if knock(&target, KNOCK).await.is_ok() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    false
+}
+
+fn taken_off(report: &Report, sshd_answers: bool) -> RemovalOutcome {
+    let (mut files, mut accounts, mut notes) = (0, Vec::new(), Vec::new());
+    for event in &report.events {
+        match event {
+            MachineEvent::File { .. } => files += 1,
+            MachineEvent::Account { name, change } => accounts.push(format!("{name} {change}")),
+            MachineEvent::Warning { detail, .. } => notes.push(detail.clone()),
+            _ => {}
+        }
+    }
+    RemovalOutcome::TakenOff {
+        files,
+        accounts,
+        notes,
+        sshd_answers,
+    }
+}
+
+/// From now on it is in no pool, and its host key is no machine's. Done before, it changes nothing.
+async fn leave(ca: &Arc<Ca>, actor: Actor, name: &MachineName) -> Result<(), ApiError> {
+    let name = name.clone();
+    policy_change(ca, actor, move |policy, editing| {
+        let key = name.as_str().as_bytes();
+        let mut record: FleetRecord = editing
+            .txn
+            .get_json(Table::Fleet, key)?
+            .ok_or_else(|| unknown("machine", &name, "machine"))?;
+        if record.status == MachineStatus::Leaving {
+            return Ok(());
+        }
+        policy.machines.remove(&name);
+        record.status = MachineStatus::Leaving;
+        editing.txn.put_json(Table::Fleet, key, &record);
+        if let Ok(key) = PublicKey::from_openssh(&record.host_key) {
+            put_removed_host(editing, &key, &record.host_key);
+        }
+        editing.record(&Event::MachineLeaving {
+            machine: name.clone(),
+        });
+        Ok(())
+    })
+    .await
+}
+
+/// Out of the store.
+async fn forget(ca: &Arc<Ca>, actor: Actor, name: &MachineName) -> Result<(), ApiError> {
+    let name = name.clone();
+    policy_change(ca, actor, move |policy, editing| {
+        let key = name.as_str().as_bytes();
+        let record: FleetRecord = editing
+            .txn
+            .get_json(Table::Fleet, key)?
+            .ok_or_else(|| unknown("machine", &name, "machine"))?;
+        policy.machines.remove(&name);
+        editing.txn.delete(Table::Fleet, key);
+        editing.txn.unrecorded().delete(Table::Seen, key);
+        editing.txn.unrecorded().delete(Table::Checks, key);
+        if let Ok(key) = PublicKey::from_openssh(&record.host_key) {
+            put_removed_host(editing, &key, &record.host_key);
+        }
+        editing.record(&Event::MachineRemoved {
+            machine: name.clone(),
+        });
+        Ok(())
+    })
+    .await
+}
+
+/// Asks machines that leave again, each minute, until `stop`.
+pub async fn keep(
+    ca: Arc<Ca>,
+    agent: Arc<SyncAgent>,
+    mut stop: tokio::sync::watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            _ = stop.changed() => return,
+        }
+        let leaving = match managed(&ca) {
+            Ok(all) => all
+                .into_iter()
+                .filter(|(_, record)| record.status == MachineStatus::Leaving),
+            Err(error) => {
+                tracing::error!(%error, "machines that leave could not be looked at");
+                continue;
+            }
+        };
+        let turns = Arc::new(tokio::sync::Semaphore::new(ca.config.sync.parallel));
+        let mut walks = JoinSet::new();
+        for (name, record) in leaving {
+            let (ca, agent, turns) = (Arc::clone(&ca), Arc::clone(&agent), Arc::clone(&turns));
+            walks.spawn(async move {
+                let _place = turns.acquire().await;
+                again(&ca, &agent, &name, &record).await;
+            });
+        }
+        tokio::select! {
+            () = async { while walks.join_next().await.is_some() {} } => {}
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+async fn again(ca: &Arc<Ca>, agent: &SyncAgent, name: &MachineName, record: &FleetRecord) {
+    let Some(_turn) = ca.leaving.begin(name) else {
+        return;
+    };
+    // A machine that is off costs a socket.
+    match target(ca, agent, record) {
+        Ok(target) if knock(&target, KNOCK).await.is_ok() => {}
+        Ok(_) | Err(_) => return,
+    }
+    match take_off(ca, agent, &Actor::Server, name).await {
+        Ok(_) => match forget(ca, Actor::Server, name).await {
+            Ok(()) => tracing::info!(machine = %name, "the CA is off it: removed"),
+            Err(error) => tracing::error!(machine = %name, %error, "it could not be removed"),
+        },
+        Err(error) => {
+            tracing::info!(machine = %name, %error, "the CA is not off it yet; tried again");
+        }
+    }
+}
