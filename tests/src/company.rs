@@ -54,6 +54,15 @@ pub struct Person {
     last_step: u64,
 }
 
+/// Where the library is that shifts a process's clock (Debian: `libfaketime`).
+fn faketime() -> Result<PathBuf> {
+    let folders = fs::read_dir("/usr/lib")?.flatten();
+    folders
+        .map(|folder| folder.path().join("faketime/libfaketime.so.1"))
+        .find(|path| path.exists())
+        .context("libfaketime is not installed: tests/setup does it")
+}
+
 impl Company {
     /// Makes a CA and starts it.
     ///
@@ -113,12 +122,26 @@ impl Company {
     /// # Errors
     /// When it ends or does not answer within two minutes.
     pub fn start(&mut self) -> Result<()> {
+        self.start_with_clock(0)
+    }
+
+    /// Starts the server with a clock that is off by so many seconds; ready when its socket answers.
+    ///
+    /// # Errors
+    /// When it ends or does not answer within two minutes.
+    pub fn start_with_clock(&mut self, offset_secs: i64) -> Result<()> {
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(&self.log)?;
-        let mut server = self
-            .command()
+        let mut command = self.command();
+        if offset_secs != 0 {
+            command
+                .env("LD_PRELOAD", faketime()?)
+                .env("FAKETIME", format!("{offset_secs:+}s"))
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        let mut server = command
             .args(["serve", "--listen"])
             .arg(format!("{CA_ADDRESS}:{PORT}"))
             .arg("--passphrase-file")

@@ -1,7 +1,7 @@
 //! Only genuine bundles and KRLs are taken, and neither goes back.
 
 use anyhow::{Result, ensure};
-use ca_machine::{Namespace, Request, Signed};
+use ca_machine::{Namespace, Report, Request, Signed};
 
 use crate::bench::{Ca, done, key, refusal};
 
@@ -82,6 +82,61 @@ fn r9_only_genuine_bundles_are_applied() -> Result<()> {
 
 fn sync_bytes(request: &Request) -> Vec<u8> {
     request.encode()
+}
+
+#[test]
+fn r9_one_flipped_bit_anywhere_is_refused() -> Result<()> {
+    let bench = bench!("r9_one_flipped_bit_anywhere_is_refused");
+    let ca = &bench.ca;
+    let mut spec = ca.spec("web-1")?;
+    bench.settle(&spec, 5, 1)?;
+    let before = bench.machine.run(&["sh", "-c", LOOK])?.stdout;
+    spec.accounts.pop();
+    let bundle = bench.sync_apply(None, Some(ca.signed(&spec, 6)?));
+    let krl = bench.sync_apply(Some(ca.signed_krl(2, &["alice@corp.example/1"])?), None);
+    for (what, request) in [("bundle", &bundle), ("krl", &krl)] {
+        let genuine = request.encode();
+        // Behind the first line, which is nobody's signed word: the signature, and what it is over.
+        let start = genuine.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let signature_ends = start + find(&genuine[start..], b"-----END").unwrap();
+        let sample = if std::env::var_os("E2E_FULL").is_some() {
+            400
+        } else {
+            20
+        };
+        let step = ((genuine.len() - start) / sample).max(1);
+        let positions = (start..genuine.len())
+            .step_by(step)
+            .chain([genuine.len() - 1]);
+        // In the signature's text a blank is nothing, and the last bits of its base64 are nobody's.
+        let text = |at: &usize| *at < signature_ends;
+        let positions =
+            positions.filter(|at| !text(at) || (genuine[*at] > b' ' && *at + 8 < signature_ends));
+        for at in positions {
+            let mut flipped = genuine.clone();
+            flipped[at] ^= 1 << (at % 7);
+            let output = bench
+                .machine
+                .exec_with_stdin(&["/var/lib/ssh-ca/applier"], &flipped)?;
+            let report = Report::parse(&output.stdout)?;
+            ensure!(
+                matches!(refusal(&report), "bad-signature" | "bad-request"),
+                "{what}, bit {} of byte {at} of {}: {report:?}",
+                at % 7,
+                genuine.len()
+            );
+        }
+    }
+    let after = bench.machine.run(&["sh", "-c", LOOK])?.stdout;
+    ensure!(before == after, "something changed:\n{before}\n{after}");
+    // The control: as it was made, it is taken.
+    done(bench.sync(&krl)?)?;
+    done(bench.sync(&bundle)?)?;
+    Ok(())
+}
+
+fn find(bytes: &[u8], word: &[u8]) -> Option<usize> {
+    bytes.windows(word.len()).position(|window| window == word)
 }
 
 #[test]

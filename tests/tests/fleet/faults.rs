@@ -112,3 +112,65 @@ fn z6_a_machine_whose_sshd_is_a_day_off_is_kept_all_the_same() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn r7_the_network_splits_and_what_was_missed_comes_with_it_again() -> Result<()> {
+    let fleet = fleet!("r7_the_network_splits_and_what_was_missed_comes_with_it_again");
+    let scene = Scene::new(&fleet, 3)?;
+    scene.converges()?;
+    // One cable is out, one network swallows everything, also over connections that are open.
+    scene.machines[0].cut()?;
+    scene.machines[1].drop_packets()?;
+    let revoked = scene.revoke(1)?;
+    ensure!(revoked.status.code() == Some(3), "{}", said(&revoked));
+    let done = progress(&revoked);
+    ensure!(
+        done[0] == ("web-3".to_owned(), "proven".to_owned()),
+        "the other side waits for nobody: {done:?}\n{}",
+        said(&revoked)
+    );
+    let missed = done.iter().filter(|(_, word)| word == "not_reached");
+    ensure!(missed.count() == 2, "{done:?}");
+    // What both keep meanwhile is what they had: nothing is taken from them, and nobody is out.
+    scene.hire("alice")?;
+    for machine in &scene.machines[..2] {
+        machine.run(&["sh", "-c", "sshd -t && test -s /etc/ssh/ca/revoked.krl"])?;
+        machine.mend()?;
+    }
+    scene.converges()?;
+    for machine in &scene.machines {
+        ensure!(scene.admin_enters(machine)?, "{}", machine.name());
+    }
+    Ok(())
+}
+
+#[test]
+fn r2_a_server_whose_clock_is_a_day_off_takes_no_version_back() -> Result<()> {
+    let fleet = fleet!("r2_a_server_whose_clock_is_a_day_off_takes_no_version_back");
+    let mut scene = Scene::new(&fleet, 1)?;
+    scene.converges()?;
+    let (mut krl, mut generation) = (0, 0);
+    for (number, offset_secs) in [(1, 86_400), (2, -86_400), (3, 0)] {
+        scene.company.kill()?;
+        scene.company.start_with_clock(offset_secs)?;
+        scene.hire(&format!("employee-{number}"))?;
+        let revoked = scene.revoke(number)?;
+        ensure!(
+            revoked.status.success(),
+            "{offset_secs}: {}",
+            said(&revoked)
+        );
+        scene.converges()?;
+        let view = scene.view("web-1")?;
+        let number = |name: &str| view[name].as_u64().unwrap_or_default();
+        ensure!(
+            number("krl_version") > krl && number("generation") > generation,
+            "{offset_secs}: {view} after {krl} and {generation}"
+        );
+        (krl, generation) = (number("krl_version"), number("generation"));
+        ensure!(krl_on(&scene.machines[0])? == krl);
+        ensure!(scene.admin_enters(&scene.machines[0])?);
+    }
+    scene.company.ca_ok(&["audit", "verify"])?;
+    Ok(())
+}

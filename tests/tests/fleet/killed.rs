@@ -43,6 +43,50 @@ fn r1_a_server_killed_at_any_moment_of_a_delivery_goes_on_where_it_was() -> Resu
 }
 
 #[test]
+fn h1_a_server_killed_between_an_apply_and_its_confirmation_locks_nobody_out() -> Result<()> {
+    let fleet = fleet!("h1_a_server_killed_between_an_apply_and_its_confirmation_locks_nobody_out");
+    let mut scene = Scene::new(&fleet, 1)?;
+    scene.converges()?;
+    let before = scene.view("web-1")?["generation"].clone();
+    // The step is held open: once the machine has its snapshot, its sshd answers no new login, so that no confirmation comes through.
+    let web = &scene.machines[0];
+    let mut watch = web
+        .command("sh")
+        .args([
+            "-c",
+            "while [ ! -d /var/lib/ssh-ca/pending ]; do :; done; kill -STOP $(cat /run/sshd.pid)",
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    scene.hire("alice")?;
+    poll("the apply to await its confirmation", || {
+        Ok(web
+            .exec(&["test", "-s", "/var/lib/ssh-ca/pending/applied-at"])?
+            .status
+            .success())
+    })?;
+    watch.wait()?;
+    scene.company.kill()?;
+    web.run(&["sh", "-c", "kill -CONT $(cat /run/sshd.pid)"])?;
+    // Nobody knows of it any more but the machine; whoever comes first, its timer or the server, the way in stands.
+    web.await_banner(Duration::from_secs(120))?;
+    ensure!(scene.admin_enters(web)?, "the admin is shut out");
+    scene.company.start()?;
+    scene.converges()?;
+    let after = scene.view("web-1")?["generation"].clone();
+    ensure!(after.as_u64() > before.as_u64(), "{before} {after}");
+    let left = scene.machines[0].exec(&["test", "-e", "/var/lib/ssh-ca/pending"])?;
+    ensure!(
+        !left.status.success(),
+        "something still awaits a confirmation"
+    );
+    ensure!(scene.admin_enters(&scene.machines[0])?);
+    Ok(())
+}
+
+#[test]
 fn a_killed_server_leaves_no_connection_behind() -> Result<()> {
     let fleet = fleet!("a_killed_server_leaves_no_connection_behind");
     let mut scene = Scene::new(&fleet, 2)?;

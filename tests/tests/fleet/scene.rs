@@ -37,6 +37,32 @@ impl Scene {
         })
     }
 
+    /// Whether the admin's own key opens `ssh-admin`.
+    pub fn admin_enters(&self, machine: &Machine) -> Result<bool> {
+        let output = self
+            .admin
+            .command("ssh")
+            .args([
+                "-F",
+                "none",
+                "-n",
+                "-o",
+                "BatchMode=yes",
+                "-o",
+                "StrictHostKeyChecking=no",
+            ])
+            .args([
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-o",
+                "IdentitiesOnly=yes",
+            ])
+            .args(["-i", "/root/.ssh/id_ed25519", "-l", "ssh-admin"])
+            .args([&machine.addr().to_string(), "sudo -n true"])
+            .output()?;
+        Ok(output.status.success())
+    }
+
     /// Revokes a key that nobody has: a new KRL for every machine, and nobody is locked out. Told with `--json`.
     pub fn revoke(&self, number: u8) -> Result<Output> {
         self.company
