@@ -5,7 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use ca_machine::{
     Delivery, FirstContact, Namespace, Nonce, Order, Report, Request, Signed, Succession, Trust,
-    applier, report::Event,
+    applier,
+    order::{Sessions, Task},
+    report::Event,
 };
 use ssh_key::PrivateKey;
 
@@ -118,9 +120,10 @@ fn r9_r10_a_machine_that_missed_two_changes_takes_the_keys_and_a_krl_in_one_trip
     let order = Order {
         machine: "web-1".parse()?,
         number: 1,
-        key_ids: vec!["nobody@corp.example/1".into()],
-        serials: Vec::new(),
-        connections: Vec::new(),
+        task: Task::EndSessions(Sessions {
+            key_ids: vec!["nobody@corp.example/1".into()],
+            ..Sessions::default()
+        }),
     };
     done(bench.sync(&Request::Order {
         order: order.sign(&four)?,
