@@ -112,3 +112,46 @@ fn every_promise_of_the_readme_has_a_test_where_it_says() {
         }
     }
 }
+
+#[test]
+fn every_line_of_what_happens_when_names_tests_that_exist() {
+    let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let (_, page) = readme
+        .split_once("\n## What happens when …\n")
+        .expect("the page is there");
+    let page = page.split("\n## ").next().unwrap_or_default();
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .map(|line| line.split(" | ").collect())
+        .skip(1)
+        .collect();
+    assert!(rows.len() > 15, "the page is not where it was");
+    for row in rows {
+        assert_eq!(row.len(), 3, "{row:?}");
+        for shown in row[2].split(", ") {
+            let (file, name) = shown
+                .trim_matches('`')
+                .split_once("::")
+                .unwrap_or_else(|| panic!("{}: {shown} is no FILE::TEST", row[0]));
+            let text = std::fs::read_to_string(root.join(file))
+                .unwrap_or_else(|error| panic!("{}: {file}: {error}", row[0]));
+            let there = text
+                .split("#[test]")
+                .skip(1)
+                .chain(text.split("#[tokio::test").skip(1))
+                .any(|test| {
+                    test.lines().take(3).any(|line| {
+                        line.trim_start_matches("async ")
+                            .trim_start()
+                            .trim_start_matches("async ")
+                            .strip_prefix("fn ")
+                            .and_then(|rest| rest.strip_prefix(name))
+                            .is_some_and(|rest| rest.starts_with('('))
+                    })
+                });
+            assert!(there, "{}: no test {name} in {file}", row[0]);
+        }
+    }
+}
