@@ -428,7 +428,8 @@ impl RevokedSerials {
                 .into_iter()
                 .filter_map(|(_, record)| match record.what {
                     Revoked::Serial { serial, .. } => Some(serial),
-                    Revoked::KeyId(_) | Revoked::Key(_) => None,
+                    // A restore ends every session too: nobody is left to ask about what was before it.
+                    Revoked::KeyId(_) | Revoked::Key(_) | Revoked::Earlier { .. } => None,
                 })
                 .collect())
         })
