@@ -30,9 +30,10 @@ const LIFETIME: &str = "45s";
 #[test]
 fn k3_k4_keys_are_replaced_under_a_load_of_logins_and_none_fails() -> Result<()> {
     let fleet = fleet!("k3_k4_keys_are_replaced_under_a_load_of_logins_and_none_fails");
-    let machines = [("web-1", "web"), ("web-2", "web"), ("web-3", "web")];
+    let machines = [("web-1", "front"), ("web-2", "back"), ("web-3", "attic")];
     let (scene, mut people) = scene(&fleet, &machines, |company| {
-        Ok(vec![company.hire("nia@corp.example", &["--pool", "web"])?])
+        let pools = ["--pool", "front", "--pool", "back", "--pool", "attic"];
+        Ok(vec![company.hire("nia@corp.example", &pools)?])
     })?;
     let company = &scene.company;
     let mut nia = people.remove(0);
