@@ -390,6 +390,10 @@ async fn change(run: &Run, looked: Looked, told: &mut Narration) -> Result<Outco
         };
         return Err(ProveError::put_back(error, back).into());
     }
+    if prepared.fetches() {
+        told.doing("fetching once");
+        prove::fetches(&contact, &confirmed, told).await;
+    }
     told.stage(Stage::Done);
     let result = if confirmed.changes.is_empty() {
         Added::Unchanged

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ca_machine::pull::PullUrl;
 use clap::{Args, Parser, Subcommand};
 
 /// Turns a machine with an `ssh-admin` login into a pool machine, once, over ssh.
@@ -89,6 +90,9 @@ pub struct AddArgs {
     /// An account that stands there already and that the CA may take over; may be given several times.
     #[arg(long = "adopt", value_name = "ACCOUNT")]
     pub adopt: Vec<String>,
+    /// The machine fetches for itself as well, with curl or wget: from the CA, or from the tree at URL that `ca-server publish` writes.
+    #[arg(long, value_name = "URL", num_args = 0..=1)]
+    pub pull: Option<Option<PullUrl>>,
     /// The machine does not know the CA any more, or the CA does not know it: it was made anew under its old name, or its
     /// state or fleet key is another one. The CA pins the host key that it has now, and it is told everything anew.
     #[arg(long)]
@@ -188,6 +192,10 @@ mod tests {
         assert_eq!(
             refused(&["add-machine", "web-1", "--confirm-within", "5"]),
             "error: invalid value '5' for '--confirm-within <SECONDS>': 5 is not in 20..=600"
+        );
+        assert_eq!(
+            refused(&["add-machine", "--pull", "web-1"]),
+            "error: invalid value 'web-1' for '--pull [<URL>]': \"web-1\" is not an address to fetch from: expected http://HOST or https://HOST, perhaps with :PORT and /PATH, without user name, ? or #"
         );
         assert_eq!(
             refused(&["add-machine", "web-1", "--password", "x"]),

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use ca_api::admin::MachineView;
 use ca_machine::{
     Connection, Limits, OpenError, Preflight, PreflightRequest, Privilege, RunError, Target,
-    preflight::{Facts, Obstacle},
+    preflight::{Facts, Fetching, Obstacle},
     transport::HostKey,
 };
 pub use host_key::HostKeyError;
@@ -20,7 +20,7 @@ use crate::{
     address::{Address, Fingerprint},
     narrate::Narration,
     terminal::{AskError, Person},
-    wanted::{Wanted, Way},
+    wanted::{Fetch, Wanted, Way},
 };
 
 /// What all contacts of one run share.
@@ -208,6 +208,10 @@ impl Contact {
                 .collect(),
             now_unix: now_unix(),
             port: self.target.port,
+            pull: wanted.pull.as_ref().map(|fetch| match fetch {
+                Fetch::FromCa => Fetching::FromCa,
+                Fetch::FromTree(_) => Fetching::FromPlace,
+            }),
         };
         let mut found = self.connection.preflight(&request, &self.privilege).await?;
         let no_admin = |obstacle: &Obstacle| {

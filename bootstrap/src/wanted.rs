@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use ca_machine::spec::SYNC_ACCOUNT;
+use ca_machine::{pull::PullUrl, spec::SYNC_ACCOUNT};
 use policies::{AccountName, MachineName, PoolName};
 use ssh_key::PublicKey;
 
@@ -30,6 +30,17 @@ pub struct Wanted {
     pub admin_key: Option<PublicKey>,
     /// Accounts that may be taken over.
     pub adopt: Vec<AccountName>,
+    /// Whether it fetches for itself from now on; otherwise it goes on as it did.
+    pub pull: Option<Fetch>,
+}
+
+/// Where a machine fetches from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetch {
+    /// From the CA.
+    FromCa,
+    /// From a published tree.
+    FromTree(PullUrl),
 }
 
 /// How to get to a machine.
@@ -182,6 +193,10 @@ pub fn machines(args: &AddArgs) -> Result<Vec<Wanted>, UsageError> {
             admin,
             admin_key,
             adopt: adopt.clone(),
+            pull: args.pull.clone().map(|tree| match tree {
+                None => Fetch::FromCa,
+                Some(url) => Fetch::FromTree(url),
+            }),
         });
     }
     Ok(wanted)
@@ -297,6 +312,22 @@ mod tests {
             ("ssh-admin", "ssh-admin")
         );
         assert_eq!(machines[1].pools.len(), 2);
+    }
+
+    #[test]
+    fn a_machine_fetches_from_the_ca_or_from_an_address() {
+        let url = "https://mirror.corp.example/ssh-ca";
+        for (words, fetch) in [
+            (vec!["web-1"], None),
+            (vec!["web-1", "--pull"], Some(Fetch::FromCa)),
+            (vec!["--pull", "--yes", "web-1"], Some(Fetch::FromCa)),
+            (
+                vec!["--pull", url, "web-1"],
+                Some(Fetch::FromTree(url.parse().unwrap())),
+            ),
+        ] {
+            assert_eq!(wanted(&words).unwrap()[0].pull, fetch, "{words:?}");
+        }
     }
 
     #[test]

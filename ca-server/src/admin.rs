@@ -11,6 +11,7 @@ pub mod machine;
 mod place;
 pub mod policy;
 mod pool;
+mod publish;
 mod recovery;
 mod revoke;
 mod rotation;
@@ -239,6 +240,10 @@ impl Admin {
             R::KrlCheck { certificate } => look::krl_check(ca, &certificate).await,
             R::KrlPush {} => self.krl_push(events).await,
             R::Sync { machines, pool } => self.sync(&machines, pool.as_deref(), events).await,
+            R::PublishIndex { plain } => self.publish_index(publish::form(plain)).await,
+            R::PublishFiles { machine, plain } => {
+                self.publish_files(&machine, publish::form(plain)).await
+            }
             R::Check {
                 machines,
                 pool,

@@ -135,6 +135,7 @@ fn dispatch(cli: Cli, setup: Setup, clock: Clock) -> Result<Verdict, Failure> {
         Command::Machine(verb) => verb.order(),
         Command::Krl(verb) => verb.order()?,
         Command::Sync(options) => options.order(),
+        Command::Publish(options) => options.order(),
         Command::Check(options) => options.order(),
         Command::Session(verb) => verb.order(),
         Command::Ca(verb) => verb.order(),

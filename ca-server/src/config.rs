@@ -52,6 +52,9 @@ pub struct Config {
     /// How machines are kept in step.
     #[serde(default)]
     pub sync: SyncConfig,
+    /// How machines fetch that do so themselves.
+    #[serde(default)]
+    pub pull: PullConfig,
     /// Who may read `/metrics`.
     #[serde(default)]
     pub metrics: MetricsConfig,
@@ -116,6 +119,25 @@ impl Default for SyncConfig {
     }
 }
 
+/// How machines fetch that do so themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PullConfig {
+    /// How often, in minutes, 1 to 59. Each machine waits for a part of the pause by chance, so that a fleet does not come at once.
+    pub every_minutes: u8,
+    /// How long one transfer may take, in seconds.
+    pub timeout_secs: u16,
+}
+
+impl Default for PullConfig {
+    fn default() -> Self {
+        Self {
+            every_minutes: 2,
+            timeout_secs: 60,
+        }
+    }
+}
+
 /// Who may read `/metrics`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -164,6 +186,7 @@ impl Config {
             listen: default_listen(),
             tls: None,
             sync: SyncConfig::default(),
+            pull: PullConfig::default(),
             metrics: MetricsConfig::default(),
             check: CheckConfig::default(),
             argon2: Argon2Config::default(),
@@ -203,6 +226,11 @@ impl Config {
         }
         if config.sync.parallel == 0 || config.argon2.parallel == 0 {
             return value("`parallel` must be at least 1");
+        }
+        if !(1..=59).contains(&config.pull.every_minutes) || config.pull.timeout_secs == 0 {
+            return value(
+                "`pull.every_minutes` must be between 1 and 59, and `pull.timeout_secs` at least 1",
+            );
         }
         if config.argon2.memory_kib < 8 || config.argon2.passes == 0 {
             return value("`argon2` needs memory_kib of at least 8 and passes of at least 1");

@@ -7,6 +7,7 @@ pub mod keeper;
 pub mod kept;
 pub mod leaving;
 pub mod orders;
+pub mod pull;
 pub mod pulse;
 pub mod schedule;
 pub mod ssh;

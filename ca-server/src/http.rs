@@ -3,6 +3,7 @@
 pub mod accept;
 mod admin_door;
 mod backup_door;
+mod machine_door;
 mod metrics;
 mod status;
 
@@ -126,6 +127,7 @@ pub fn router(ca: Arc<Ca>, admin: Arc<Admin>) -> Router {
         .with_state(Arc::clone(&ca))
         .merge(metrics::routes(Arc::clone(&ca), Arc::clone(&admin)))
         .merge(backup_door::routes(Arc::clone(&ca)))
+        .merge(machine_door::routes(Arc::clone(&ca)))
         .merge(admin_door::routes(ca, admin))
         .fallback(async || Problem(ApiError::new(ErrorCode::NotFound, "there is no such door")))
         .method_not_allowed_fallback(async || {

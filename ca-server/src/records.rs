@@ -278,6 +278,44 @@ pub struct FleetRecord {
     /// The last order to take the CA off that was sent to it. Only ever set while it leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removal_ordered: Option<u64>,
+    /// How it fetches for itself, if it does.
+    #[serde(default)]
+    pub pull: Option<PullRecord>,
+}
+
+impl FleetRecord {
+    /// Does the CA log in there itself? Where it cannot, only the machine's own reports say how it stands.
+    #[must_use]
+    pub fn is_pushed_to(&self) -> bool {
+        self.pull
+            .as_ref()
+            .is_none_or(|pull| pull.reach == Reach::PushToo)
+    }
+}
+
+/// How a machine fetches for itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullRecord {
+    /// The address of the published tree that it fetches from; absent, the CA's own door.
+    pub tree: Option<String>,
+    /// The secret that it shares with the CA, sealed for `pull MACHINE`.
+    pub secret: String,
+    /// SHA-256 of the token that follows from it, hex.
+    pub token_sha256: String,
+    /// The folder that follows from it: the machine's in a published tree.
+    pub place: String,
+    /// Whether the CA logs in there as well.
+    pub reach: Reach,
+}
+
+/// Whether the CA reaches a machine that fetches for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// It does: pushing stays the first way.
+    PushToo,
+    /// It does not: the machine fetches, and reports where it can.
+    PullOnly,
 }
 
 /// What was last heard of a machine (table `seen`, by name).
@@ -306,6 +344,9 @@ pub struct SeenRecord {
     pub last_seen_unix: Option<i64>,
     /// What went wrong the last time; empty if nothing did.
     pub trouble: String,
+    /// When it last reported by itself, after it had fetched.
+    #[serde(default)]
+    pub reported_unix: Option<i64>,
 }
 
 /// Facts about the CA (table `meta`, key `ca`).

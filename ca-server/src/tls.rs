@@ -194,6 +194,12 @@ impl Tls {
         (!self.bridge.is_empty()).then(|| to_pem(&self.ca))
     }
 
+    /// The CA certificate, PEM: what machines that fetch check this server with.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        to_pem(&self.ca)
+    }
+
     /// What employees pin: `SHA256:` and the unpadded base64 of the SHA-256 of the CA certificate (DER).
     #[must_use]
     pub fn fingerprint(&self) -> String {

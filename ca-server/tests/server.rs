@@ -23,6 +23,8 @@ mod issuance;
 mod policy;
 #[path = "server/process.rs"]
 mod process;
+#[path = "server/pull.rs"]
+mod pull;
 #[path = "server/review.rs"]
 mod review;
 #[path = "server/revocation.rs"]

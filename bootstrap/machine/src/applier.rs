@@ -13,6 +13,7 @@ pub const APPLIER: &str = concat!(
     include_str!("applier/order.sh"),
     include_str!("applier/restore.sh"),
     include_str!("applier/timer.sh"),
+    include_str!("applier/pull.sh"),
     include_str!("applier/bundle.sh"),
     include_str!("applier/validate.sh"),
     include_str!("applier/accounts.sh"),
@@ -27,6 +28,14 @@ pub const APPLIER: &str = concat!(
 
 /// The script that pam_exec runs at session start (R8).
 pub const SESSION_RECORD: &str = include_str!("applier/session-record.sh");
+
+/// The script that fetches what the CA wants, where a machine does so itself; a timer runs it.
+pub const PULLER: &str = concat!(
+    include_str!("applier/common.sh"),
+    include_str!("applier/timer.sh"),
+    include_str!("applier/pull.sh"),
+    include_str!("applier/puller.sh"),
+);
 
 /// The read-only look at a machine before anything is changed.
 pub const PREFLIGHT: &str = concat!(
@@ -114,7 +123,7 @@ mod tests {
 
     #[test]
     fn every_shell_that_a_machine_may_have_takes_the_scripts() {
-        for script in [APPLIER, SESSION_RECORD, PREFLIGHT] {
+        for script in [APPLIER, SESSION_RECORD, PULLER, PREFLIGHT] {
             assert_eq!(says("sh", &["-n"], script), "");
             for (shell, arguments) in [
                 ("dash", vec!["-n"]),

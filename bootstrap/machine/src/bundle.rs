@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 
 pub use account::{Account, AccountState, Gecos, GroupName, Origin, PathName};
 pub use manifest::DecodeBundleError;
-pub use place::Place;
+pub use place::{LOOPBACK_KEYS, Place};
 use policies::{AccountName, MachineName};
 use ssh_key::SigningKey;
 

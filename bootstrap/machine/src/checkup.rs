@@ -131,6 +131,11 @@ pub fn judge(report: &Report, expected: &Expected<'_>) -> Vec<Finding> {
 }
 
 impl Scene<'_> {
+    /// Does the CA want it to fetch for itself?
+    fn fetches(&self) -> bool {
+        self.expected.bundle.files.contains_key(&Place::Puller)
+    }
+
     fn find(
         &mut self,
         severity: Severity,

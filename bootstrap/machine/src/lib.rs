@@ -31,6 +31,7 @@ pub mod facts;
 pub mod krl_parcel;
 pub mod order;
 pub mod preflight;
+pub mod pull;
 pub mod report;
 pub mod request;
 pub mod sign;

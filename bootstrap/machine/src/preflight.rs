@@ -17,6 +17,17 @@ pub struct PreflightRequest {
     pub now_unix: i64,
     /// The port that the login came by.
     pub port: u16,
+    /// Where the machine is to fetch from by itself, if it is.
+    pub pull: Option<Fetching>,
+}
+
+/// From where a machine is to fetch by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetching {
+    /// From the CA's own door, over pinned TLS and with a token.
+    FromCa,
+    /// From a place that anybody may read.
+    FromPlace,
 }
 
 /// Something that must be put right first.
@@ -111,7 +122,12 @@ impl PreflightRequest {
         }
         let length = accounts.len();
         let (admin, now, port) = (&self.admin, self.now_unix, self.port);
-        format!("ssh-ca-request v1 preflight admin={admin} now={now} port={port} accounts={length}\n{accounts}").into_bytes()
+        let pull = match self.pull {
+            None => "",
+            Some(Fetching::FromCa) => " pull=ca",
+            Some(Fetching::FromPlace) => " pull=place",
+        };
+        format!("ssh-ca-request v1 preflight admin={admin} now={now} port={port}{pull} accounts={length}\n{accounts}").into_bytes()
     }
 }
 

@@ -15,6 +15,7 @@ use ssh_key::{Certificate, LineEnding, PrivateKey, PublicKey};
 use crate::{
     bundle::manifest::hex,
     order::SignedOrder,
+    pull::PullSecret,
     sign::{FLEET_IDENTITY, Namespace, Signed},
     succession,
 };
@@ -70,6 +71,8 @@ pub struct FirstContact {
     pub trust: Trust,
     /// The admin account to make where the login was `root`, with its key.
     pub admin: Option<(AccountName, PublicKey)>,
+    /// The secret that the machine fetches with, where it does so itself.
+    pub pull_secret: Option<PullSecret>,
 }
 
 /// When a machine takes the fleet keys of a first contact.
@@ -139,6 +142,8 @@ pub enum Request {
     /// Take off everything that the CA put there, but no account's home (made accounts are expired). Through an admin's own login; over the
     /// sync lane it takes an [`Order`](crate::Order).
     Remove,
+    /// Fetch now, where the machine does so itself. Through an admin's own login only.
+    Pull,
     /// Log in from the machine to itself with this key, to prove what its sshd accepts.
     Prove {
         /// The account to log in to.
@@ -171,7 +176,12 @@ impl Request {
                 line.word("from", from);
                 line.word("most", most);
             }
-            Self::Report | Self::Check | Self::Keys | Self::RollBack | Self::Remove => {}
+            Self::Report
+            | Self::Check
+            | Self::Keys
+            | Self::RollBack
+            | Self::Remove
+            | Self::Pull => {}
             Self::Order { order, successions } => {
                 line.successions(successions);
                 line.part("order-sig", order.signed.signature().as_bytes());
@@ -212,6 +222,7 @@ impl Request {
             Self::Krl { .. } => "krl",
             Self::RollBack => "roll-back",
             Self::Remove => "remove",
+            Self::Pull => "pull",
             Self::Prove { .. } => "prove",
         }
     }
@@ -259,6 +270,13 @@ impl Line {
                 let line = key.to_openssh().expect("a public key in memory encodes");
                 self.part("admin-key", format!("{}\n", line.trim_end()).as_bytes());
             }
+        }
+        if let Some(secret) = delivery
+            .first
+            .as_ref()
+            .and_then(|first| first.pull_secret.as_ref())
+        {
+            self.part("pull-key", format!("{}\n", *secret.to_text()).as_bytes());
         }
         for (name, signed) in [("krl", &delivery.krl), ("bundle", &delivery.bundle)] {
             if let Some(signed) = signed {

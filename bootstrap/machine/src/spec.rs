@@ -10,7 +10,10 @@ pub use render::{RenderError, render};
 use ssh_key::{Certificate, PublicKey};
 pub use sudo::{SudoCommand, SudoCommandError, SudoRule};
 
-use crate::bundle::{AccountState, Gecos, GroupName, Origin, PathName};
+use crate::{
+    bundle::{AccountState, Gecos, GroupName, Origin, PathName},
+    pull::PullSpec,
+};
 
 /// The account over which the CA brings bundles and KRLs.
 pub const SYNC_ACCOUNT: &str = "ssh-ca-sync";
@@ -42,6 +45,8 @@ pub struct MachineSpec {
     pub mode: Mode,
     /// What its sshd is, so that it gets only directives that it knows (H4).
     pub openssh: OpenSshVersion,
+    /// How it fetches for itself, if it does.
+    pub pull: Option<PullSpec>,
 }
 
 /// Whether accounts that the CA did not make keep their own ways in.

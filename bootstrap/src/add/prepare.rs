@@ -1,12 +1,15 @@
 //! What the CA wants on the machine: asked for, and checked before it is sent there.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use ca_api::admin::{AdminReply, AdminRequest, MachinePrepare, MachinePrepared, MachineSeen};
+use ca_api::admin::{
+    AdminReply, AdminRequest, MachinePrepare, MachinePrepared, MachinePull, MachineSeen,
+};
 use ca_client::api::{AdminError, CallError};
 use ca_machine::{
-    Bundle, Delivery, FirstContact, Namespace, Request, RunError, Signed, Succession, Trust,
+    Bundle, Delivery, FirstContact, Namespace, Place, Request, RunError, Signed, Succession, Trust,
     bundle::{AccountState, DecodeBundleError, Origin},
     preflight::Facts,
+    pull::PullSecret,
     sign::SignError,
 };
 use policies::AccountName;
@@ -15,7 +18,7 @@ use ssh_key::PublicKey;
 use super::Run;
 use crate::{
     contact::{Contact, Rebuilt},
-    wanted::Wanted,
+    wanted::{Fetch, Wanted},
 };
 
 /// Whether the CA writes anything down.
@@ -96,6 +99,7 @@ pub(super) struct Prepared {
     fleet_keys: Vec<PublicKey>,
     successions: Vec<Signed>,
     trust: Trust,
+    pull_secret: Option<PullSecret>,
 }
 
 pub(super) async fn prepare(
@@ -127,6 +131,12 @@ pub(super) async fn prepare(
         rebuilt: run.rebuilt == Rebuilt::PersonSaysSo,
         seen,
         dry_run: writes == Writes::Nothing,
+        pull: wanted.pull.as_ref().map(|fetch| MachinePull {
+            tree: match fetch {
+                Fetch::FromCa => None,
+                Fetch::FromTree(url) => Some(url.to_string()),
+            },
+        }),
     };
     let reply = run
         .door
@@ -201,6 +211,12 @@ impl Prepared {
             })
             .collect();
         let successions = successions?;
+        let pull_secret = reply
+            .pull_secret
+            .as_ref()
+            .map(|secret| secret.expose().parse())
+            .transpose()
+            .map_err(|_| PrepareError::Unreadable("a secret to fetch with"))?;
         let object = bytes(&reply.bundle, "a bundle")?;
         let bundle = Bundle::decode(&object)?;
         if bundle.machine != wanted.name || bundle.generation != reply.generation {
@@ -229,6 +245,7 @@ impl Prepared {
             fleet_keys,
             successions,
             trust,
+            pull_secret,
         })
     }
 
@@ -250,6 +267,11 @@ impl Prepared {
             .collect()
     }
 
+    /// Whether the machine fetches for itself from then on.
+    pub(super) fn fetches(&self) -> bool {
+        self.bundle.files.contains_key(&Place::Puller)
+    }
+
     /// Both lanes, with what only the first contact brings.
     pub(super) fn delivery(&self, wanted: &Wanted) -> Delivery {
         Delivery {
@@ -263,6 +285,7 @@ impl Prepared {
                     .admin_key
                     .clone()
                     .map(|key| (wanted.admin.clone(), key)),
+                pull_secret: self.pull_secret.clone(),
             }),
         }
     }

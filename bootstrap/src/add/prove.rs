@@ -4,7 +4,10 @@ use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
 use ca_api::admin::{AdminReply, AdminRequest};
 use ca_client::api::{AdminError, CallError};
-use ca_machine::{Connection, Login, OpenError, Request, RunError, Target, report::Proof};
+use ca_machine::{
+    Connection, Login, OpenError, Request, RunError, Target,
+    report::{Event, Proof},
+};
 use policies::AccountName;
 use rand_core::OsRng;
 use ssh_key::{Algorithm, Certificate, LineEnding, PrivateKey};
@@ -306,6 +309,32 @@ async fn admin_gets_in(
     }
 }
 
+/// The machine fetches once while somebody looks on. Where it does not get through yet (the tree is published afterwards, a name does not
+/// resolve there) its timer goes on trying.
+pub(super) async fn fetches(contact: &Contact, confirmed: &Confirmed, told: &mut Narration) {
+    let report = confirmed
+        .connection
+        .first_contact(&Request::Pull, &contact.privilege)
+        .await;
+    match report {
+        Ok(report) => match report.refusal() {
+            None if report.events.iter().any(
+                |event| matches!(event, Event::Did { name, .. } if name == "reported"),
+            ) =>
+            {
+                told.did("it fetches for itself, and has reported to the CA");
+            }
+            None => told.warn(
+                "it fetches for itself, but could not report to the CA: until it can, nothing is proven by that",
+            ),
+            Some((code, detail)) => told.warn(&format!(
+                "it does not get what it fetches yet ({code}): {detail}; its timer goes on trying"
+            )),
+        },
+        Err(error) => told.warn(&format!("it could not be told to fetch: {error}")),
+    }
+}
+
 /// The CA logs in as `ssh-ca-sync` itself and reads back: from then on it keeps the machine.
 pub(super) async fn hand_over(
     run: &Run,
@@ -320,6 +349,15 @@ pub(super) async fn hand_over(
         krl_version: confirmed.state.krl_version,
     };
     match run.door.ask(&request, |note| told.did(note)).await {
+        Ok(AdminReply::Machine(machine))
+            if machine
+                .pull
+                .as_ref()
+                .is_some_and(|pull| pull.reach == "pull only") =>
+        {
+            told.warn("the CA does not log in there: what is revoked counts as proven on this machine only after it has reported it itself");
+            Ok(())
+        }
         Ok(AdminReply::Machine(machine)) => {
             told.did(&format!(
                 "the CA logged in itself and keeps it now: generation {}, KRL version {}",

@@ -341,6 +341,20 @@ pub enum AdminRequest {
         #[serde(default)]
         pool: Option<String>,
     },
+    /// What a published tree holds: every machine that fetches from one. Answer: [`AdminReply::PublishIndex`].
+    PublishIndex {
+        /// As it was signed, so that whoever reads the tree sees names of people; otherwise encrypted for each machine.
+        #[serde(default)]
+        plain: bool,
+    },
+    /// The files of one machine in such a tree. Answer: [`AdminReply::PublishedFiles`].
+    PublishFiles {
+        /// Which.
+        machine: String,
+        /// As for the index.
+        #[serde(default)]
+        plain: bool,
+    },
     /// Looks for drift. Answer: [`AdminReply::Checked`].
     Check {
         /// These, or all.
@@ -578,6 +592,18 @@ pub struct MachinePrepare {
     /// Change nothing in the store: show what would be.
     #[serde(default)]
     pub dry_run: bool,
+    /// Makes the machine fetch for itself; absent keeps what it does.
+    #[serde(default)]
+    pub pull: Option<MachinePull>,
+}
+
+/// Where a machine fetches from by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachinePull {
+    /// The address of a published tree (`http://…` or `https://…`); absent, the CA itself.
+    #[serde(default)]
+    pub tree: Option<String>,
 }
 
 /// What a machine has seen, by its own word.
@@ -680,6 +706,10 @@ pub enum AdminReply {
     KrlJudged(KrlJudgement),
     /// What a sync did.
     Synced(Vec<MachineDelivery>),
+    /// What a published tree holds.
+    PublishIndex(Vec<PublishedMachine>),
+    /// The files of one machine in it.
+    PublishedFiles(PublishedFiles),
     /// What a check-up found.
     Checked(Vec<MachineCheck>),
     /// The static keys of machines.

@@ -417,6 +417,9 @@ async fn round(ca: &Arc<Ca>, agent: &Arc<SyncAgent>, every_secs: i64) -> Result<
     let now = ca.clock.now().unix_timestamp();
     let mut due = Vec::new();
     for (name, record) in managed(ca)? {
+        if !record.is_pushed_to() {
+            continue;
+        }
         let found = ca.db.read(|view| last(view, &name))?;
         if is_due(found.as_ref(), every_secs, now) {
             due.push((name, record));

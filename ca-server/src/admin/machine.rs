@@ -9,8 +9,10 @@ use std::{
 };
 
 use ca_api::{
-    ApiError, ErrorCode,
-    admin::{AdminReply, MachinePrepare, MachinePrepared, ProbeCertificates, SignedText},
+    ApiError, ErrorCode, Secret,
+    admin::{
+        AdminReply, MachinePrepare, MachinePrepared, MachinePull, ProbeCertificates, SignedText,
+    },
 };
 use ca_machine::Namespace;
 use policies::{AccountName, Machine, MachineName, Policy, PoolName};
@@ -26,12 +28,16 @@ use super::{
 use crate::{
     ca::{Ca, unix_ms},
     fleet::{
-        deliver, succession,
+        deliver,
+        pull::{self, Source},
+        succession,
         wanted::{self, Sources},
     },
     issue::probe::{NOWHERE_POOL, Own, PROBE_ACCOUNT, PROBE_POOL, REVOKED_KEY_ID, issue_own},
     ledger::{Actor, Event},
-    records::{Compiled, FleetRecord, MachineStatus, NameRecord, SeenRecord, fleet, name_key},
+    records::{
+        Compiled, FleetRecord, MachineStatus, NameRecord, Reach, SeenRecord, fleet, name_key,
+    },
     session::directory::host_names,
     store::{Read, ReadError, Revision, Table},
 };
@@ -60,6 +66,7 @@ struct Wanted {
     pools: BTreeSet<PoolName>,
     host_key: PublicKey,
     adopt: BTreeSet<AccountName>,
+    fetch: Option<Source>,
     request: MachinePrepare,
 }
 
@@ -75,9 +82,24 @@ fn parse_prepare(request: MachinePrepare) -> Result<Wanted, ApiError> {
         name: parse(&request.machine)?,
         pools: parse_all(&request.pools)?,
         adopt: parse_all(&request.adopt)?,
+        fetch: request.pull.as_ref().map(fetch).transpose()?,
         host_key,
         request,
     })
+}
+
+/// Where a machine shall fetch from.
+fn fetch(pull: &MachinePull) -> Result<Source, ApiError> {
+    match &pull.tree {
+        None => Ok(Source::Ca),
+        Some(text) => {
+            text.parse()
+                .map(Source::Tree)
+                .map_err(|error: ca_machine::pull::PullUrlError| {
+                    ApiError::new(ErrorCode::Invalid, error.to_string())
+                })
+        }
+    }
 }
 
 /// `MachinePrepare`.
@@ -106,9 +128,10 @@ pub async fn prepare(
     } else {
         host_certificate(ca, &actor, old.as_ref(), &wanted).await?
     };
-    let name = wanted.name.clone();
+    let (name, dry) = (wanted.name.clone(), wanted.request.dry_run);
     let (record, compiled) = if wanted.request.dry_run {
-        let mut record = fresh_record(old, &wanted, certificate, until);
+        let mut record = fresh_record(old.clone(), &wanted, certificate, until);
+        record.pull = pull::wanted(ca, &name, old.as_ref(), &record, wanted.fetch.as_ref());
         outdo(&mut record, wanted.request.seen.as_ref());
         dry_run(ca, &wanted, record)?
     } else {
@@ -123,7 +146,14 @@ pub async fn prepare(
                 check_host_key(old, &wanted)?;
                 retire_host_key(editing, old, &wanted.host_key);
             }
-            let mut record = fresh_record(old, &wanted, certificate.clone(), until);
+            let mut record = fresh_record(old.clone(), &wanted, certificate.clone(), until);
+            record.pull = pull::wanted(
+                &shared,
+                &wanted.name,
+                old.as_ref(),
+                &record,
+                wanted.fetch.as_ref(),
+            );
             outdo(&mut record, wanted.request.seen.as_ref());
             let compiled = compile(policy);
             refresh(&shared, &wanted.name, &mut record, &compiled, editing)?;
@@ -136,6 +166,16 @@ pub async fn prepare(
             Ok((record, compiled))
         })
         .await?
+    };
+    let pull_secret = match &record.pull {
+        // What is only shown gives no secret away.
+        Some(pull) if !dry => Some(Secret::new(
+            pull::secret(ca, &name, pull)
+                .map_err(unavailable)?
+                .to_text()
+                .to_string(),
+        )),
+        _ => None,
     };
     let accounts = policies::accounts_on(&compiled.index, &name, ca.clock.now());
     // Taken once: what is signed, and what leads to the key that signs, belong together.
@@ -160,6 +200,7 @@ pub async fn prepare(
             })
             .collect(),
         succession: chain.highest(),
+        pull_secret,
         fleet_keys: keys.fleet.trusted_texts(),
         host_cas: keys.host_ca.trusted_texts(),
         who: look::users(&compiled, &name, ca.clock.now()),
@@ -320,6 +361,7 @@ fn fresh_record(
         made: BTreeSet::new(),
         trusts: Vec::new(),
         removal_ordered: None,
+        pull: None,
     });
     FleetRecord {
         // One that was leaving comes back, and has to be proven anew.
@@ -664,6 +706,7 @@ pub async fn managed(
     actor: Actor,
     machine: &MachineName,
     seen: SeenRecord,
+    reach: Reach,
 ) -> Result<(), ApiError> {
     let (name, at) = (machine.clone(), unix_ms(ca.clock.now()));
     ca.db
@@ -673,6 +716,9 @@ pub async fn managed(
                 .get_json(Table::Fleet, key)?
                 .ok_or_else(|| unknown("machine", &name, "machine"))?;
             record.status = MachineStatus::Managed;
+            if let Some(pull) = &mut record.pull {
+                pull.reach = reach;
+            }
             txn.put_json(Table::Fleet, key, &record);
             txn.unrecorded().put_json(Table::Seen, key, &seen);
             txn.record(
@@ -683,6 +729,35 @@ pub async fn managed(
                     generation: record.generation,
                 },
             );
+            Ok::<_, ChangeError>(())
+        })
+        .await
+        .map_err(super::change::api_error)
+}
+
+/// From now on the CA tries to log in to a machine that fetches for itself: bootstrap has just been there.
+///
+/// # Errors
+/// When the store fails.
+pub async fn try_push(ca: &Arc<Ca>, machine: &MachineName) -> Result<(), ApiError> {
+    let (name, at) = (machine.clone(), unix_ms(ca.clock.now()));
+    ca.db
+        .write_async(move |txn| {
+            let key = name.as_str().as_bytes();
+            let record: Option<FleetRecord> = txn.get_json(Table::Fleet, key)?;
+            if let Some(mut record) = record
+                && !record.is_pushed_to()
+            {
+                if let Some(pull) = &mut record.pull {
+                    pull.reach = Reach::PushToo;
+                }
+                txn.put_json(Table::Fleet, key, &record);
+                let event = Event::MachineChanged {
+                    machine: name.clone(),
+                    changes: BTreeMap::from([("push".to_owned(), "tried again".to_owned())]),
+                };
+                txn.record(at, &Actor::Server, &event);
+            }
             Ok::<_, ChangeError>(())
         })
         .await

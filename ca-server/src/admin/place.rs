@@ -14,7 +14,7 @@ use crate::{
         wanted,
     },
     ledger::Actor,
-    records::FleetRecord,
+    records::{FleetRecord, Reach, SeenRecord},
     revoke::krl,
 };
 
@@ -45,6 +45,8 @@ impl Admin {
         tracing::info!(machine = %name, generation, krl_version, "bootstrap reports it proven");
         let krl = krl::current(&self.ca).await.map_err(unavailable)?;
         self.courier.publish(&krl);
+        // Whether it is reached is what is to be found out.
+        machine::try_push(&self.ca, &name).await?;
         let mut results = self.courier.order(vec![name.clone()], Lanes::Both);
         let attempt = results
             .recv()
@@ -57,6 +59,26 @@ impl Admin {
         };
         drop(events.send(event).await);
         if let DeliveryOutcome::NotReached { reason, .. } = attempt.delivery.outcome {
+            if record.pull.is_some() && !attempt.answered {
+                let text = format!(
+                    "the CA does not reach {name} itself ({reason}), so the machine fetches for itself"
+                );
+                drop(events.send(AdminEvent::Note { text }).await);
+                // What an admin has read back over their own login, and proven with real logins.
+                let seen = SeenRecord {
+                    generation,
+                    krl_version,
+                    krl_covers: if krl_version == krl.version {
+                        krl.covers
+                    } else {
+                        0
+                    },
+                    trouble: String::new(),
+                    ..attempt.seen
+                };
+                machine::managed(&self.ca, actor, &name, seen, Reach::PullOnly).await?;
+                return look::machine(&self.ca, name.as_str());
+            }
             return Err(ApiError::new(
                 ErrorCode::Unavailable,
                 format!("the CA itself cannot keep {name}: {reason}"),
@@ -66,7 +88,7 @@ impl Admin {
                 record.address, record.port
             )));
         }
-        machine::managed(&self.ca, actor, &name, attempt.seen).await?;
+        machine::managed(&self.ca, actor, &name, attempt.seen, Reach::PushToo).await?;
         look::machine(&self.ca, name.as_str())
     }
 

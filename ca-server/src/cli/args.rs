@@ -202,6 +202,8 @@ pub enum Command {
     Krl(krl::KrlVerb),
     /// Bring machines to what the CA wants.
     Sync(fleet::SyncOptions),
+    /// Write what machines fetch for themselves into a folder, for a web server or mirror.
+    Publish(fleet::PublishOptions),
     /// Look whether machines are as wanted, and repair what is not on request.
     Check(fleet::CheckOptions),
     /// Live ssh sessions on machines.

@@ -48,6 +48,8 @@ pub enum Sink {
     Head(Option<PathBuf>),
     /// The policy's document into this file, or to standard output.
     Document(Option<PathBuf>),
+    /// The tree that machines fetch from, into this folder.
+    Tree(PathBuf),
     /// To standard output; findings of a check-up that are left make the exit code 1.
     Findings,
 }

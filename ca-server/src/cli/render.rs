@@ -90,6 +90,9 @@ pub fn reply(reply: &AdminReply, context: &Context) -> String {
         AdminReply::Verified(head) => audit::verified(head),
         AdminReply::LedgerHead(head) => audit::signed_head(head),
         AdminReply::Recovery(view) => recovery::view(view, clock),
+        AdminReply::PublishIndex(_) | AdminReply::PublishedFiles(_) => {
+            "The answer is meant for `ca-server publish`; --json shows it.\n".to_owned()
+        }
         AdminReply::MachinePrepared(_) | AdminReply::ProbeCertificates(_) => {
             "The answer is meant for `bootstrap`; --json shows it.\n".to_owned()
         }

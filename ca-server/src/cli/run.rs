@@ -21,6 +21,7 @@ use super::{
 };
 
 mod apply;
+mod publish;
 
 /// Carries it out.
 ///
@@ -56,6 +57,17 @@ pub fn run(order: Order, global: &GlobalArgs, clock: Clock) -> Result<Verdict, F
             Next::Show => {}
             Next::Apply(request) => reply = exchange(&request)?,
         }
+    }
+    if let (Sink::Tree(folder), AdminReply::PublishIndex(index)) = (&order.sink, &reply) {
+        let plain = matches!(order.request, AdminRequest::PublishIndex { plain: true });
+        let published = publish::write(folder, index, |machine| {
+            exchange(&AdminRequest::PublishFiles {
+                machine: machine.to_owned(),
+                plain,
+            })
+        })?;
+        publish::tell(&published, folder, style, global.quiet)?;
+        return Ok(Verdict::Done);
     }
     deliver(&reply, &order, global, style, clock)?;
     Ok(verdict(&reply, &order.sink))

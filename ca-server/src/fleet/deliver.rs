@@ -164,7 +164,7 @@ pub async fn deliver(
 
 /// What follows from the generation that a machine says it has applied: what that one told it to trust, if it is known.
 /// One that is neither the last that was seen there nor the one that is wanted may be a roll-back: then nothing is known.
-fn applied(seen: &mut SeenRecord, generation: u64, record: &FleetRecord) {
+pub(super) fn applied(seen: &mut SeenRecord, generation: u64, record: &FleetRecord) {
     if generation == record.generation {
         seen.trusts.clone_from(&record.trusts);
         seen.host_ca = host_ca(record);
@@ -340,7 +340,7 @@ async fn attempt(
 }
 
 /// The fleet keys that the machine says it goes by; `None` where it does not say.
-fn goes_by(report: &Report) -> Option<Vec<String>> {
+pub(super) fn goes_by(report: &Report) -> Option<Vec<String>> {
     let state = report.state()?;
     Some(state.trusted().iter().map(fingerprint).collect())
 }

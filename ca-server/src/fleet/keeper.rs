@@ -202,7 +202,7 @@ fn needs(ca: &Ca, krl: u64, greet: usize) -> Result<Vec<(MachineName, Need)>, Re
     let fleet_key = keys.fleet.current_held().fingerprint();
     Ok(fleet(&view)?
         .into_iter()
-        .filter(|(_, record)| record.status != MachineStatus::Preparing)
+        .filter(|(_, record)| record.status != MachineStatus::Preparing && record.is_pushed_to())
         .enumerate()
         .map(|(number, (name, record))| {
             let seen = seen.get(name.as_str().as_bytes()).unwrap_or(&nothing);

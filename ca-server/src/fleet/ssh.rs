@@ -14,6 +14,7 @@ use super::{
     courier::{Attempt, Carrier, Courier, Walk},
     deliver::{Ways, current_record, deliver, seen, target},
     kept::Kept,
+    pull,
     schedule::{Bounds, Errand},
 };
 use crate::{
@@ -69,6 +70,11 @@ async fn watch(ssh: Weak<Ssh>, courier: Weak<Courier>) {
 impl Carrier for Ssh {
     fn knock<'a>(&'a self, machine: &'a MachineName) -> Walk<'a, Result<(), Attempt>> {
         Box::pin(async move {
+            if let Ok(Some(record)) = current_record(&self.ca, machine)
+                && !record.is_pushed_to()
+            {
+                return Ok(());
+            }
             let reason = match self.target(machine) {
                 Ok(target) => match knock(&target, KNOCK).await {
                     Ok(()) => return Ok(()),
@@ -86,6 +92,10 @@ impl Carrier for Ssh {
         Box::pin(async move {
             let machine = &errand.machine;
             let attempt = match current_record(&self.ca, machine) {
+                Ok(Some(record)) if !record.is_pushed_to() => {
+                    let seen = seen(&self.ca, machine).unwrap_or_default();
+                    return pull::stands(machine, &record, krl, errand.lanes, seen);
+                }
                 Ok(Some(record)) => {
                     deliver(&self.ca, &self.ways, machine, &record, krl, errand.lanes).await
                 }

@@ -21,6 +21,8 @@ pub struct Stand {
     pub state: State,
     /// Until when something revoked would still work there; absent where nothing would.
     pub exposed_until_unix: Option<i64>,
+    /// Does the CA log in there? Else only its own reports say how it stands.
+    pub pushed_to: bool,
 }
 
 /// What is the matter with a machine.
@@ -76,6 +78,7 @@ impl Standing {
                 seen,
                 state,
                 exposed_until_unix: None,
+                pushed_to: record.is_pushed_to(),
             });
         }
         let mut standing = Self {

@@ -13,6 +13,7 @@ use policies::{AccountName, MachineAccount, MachineName, Sudo};
 use ssh_key::{Certificate, PublicKey};
 use time::OffsetDateTime;
 
+use super::pull;
 use crate::{
     ca::{Ca, sha256_hex, unix_ms},
     keys::{Keys, record::fingerprint},
@@ -131,6 +132,7 @@ pub fn spec(
         },
         openssh: version(&record.sshd_version)
             .ok_or_else(|| wrong(format!("sshd version {:?}", record.sshd_version)))?,
+        pull: pull::spec(ca, record).map_err(wrong)?,
     })
 }
 

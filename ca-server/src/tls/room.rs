@@ -125,6 +125,12 @@ impl TlsRoom {
         self.read().fingerprint.clone()
     }
 
+    /// The TLS CA, PEM: what machines that fetch check this server with; `None` with an operator's own certificate.
+    #[must_use]
+    pub fn pem(&self) -> Option<String> {
+        self.read().tls.as_ref().map(Tls::pem)
+    }
+
     /// The TLS CA, PEM, while it is taking another one's place: what clients are to learn.
     #[must_use]
     pub fn announced(&self) -> Option<String> {

@@ -6,8 +6,8 @@ use ca_api::{
         CaKey, CaKeyView, CaKeys, CertificateView, CheckFinding, DeliveryOutcome, EmployeeView,
         GrantView, Gravity, Invitation, KrlEntryView, KrlView, LedgerHead, LedgerLine, LogView,
         MachineBehind, MachineCheck, MachineDelivery, MachineKeyView, MachineKeys, MachineView,
-        NotReached, Pace, PoolView, RemovalOutcome, Revocation, RotationView, SessionView,
-        SessionsEnded, SessionsView, TeamView, WaitsFor,
+        NotReached, Pace, PoolView, PullView, RemovalOutcome, Revocation, RotationView,
+        SessionView, SessionsEnded, SessionsView, TeamView, WaitsFor,
     },
 };
 use ca_server::cli::time::Clock;
@@ -158,6 +158,7 @@ pub fn machines() -> Vec<MachineView> {
             "alice@corp.example as deploy",
         ]),
         check: checks().into_iter().find(|check| check.machine == "web-1"),
+        pull: None,
     };
     let db_1 = MachineView {
         name: "db-1".to_owned(),
@@ -171,6 +172,12 @@ pub fn machines() -> Vec<MachineView> {
         trouble: "No route to host".to_owned(),
         exposed_until_unix: Some(after(3 * 3600)),
         check: checks().into_iter().next(),
+        pull: Some(PullView {
+            tree: Some("https://mirror.corp.example/ssh-ca".to_owned()),
+            place: "0123456789abcdef0123456789abcdef".to_owned(),
+            reach: "pull only".to_owned(),
+            reported_unix: Some(after(-5 * 3600)),
+        }),
         ..web_1.clone()
     };
     let new = MachineView {
@@ -180,6 +187,7 @@ pub fn machines() -> Vec<MachineView> {
         krl_version: 0,
         last_seen_unix: None,
         check: None,
+        pull: None,
         ..web_1.clone()
     };
     vec![db_1, new, web_1]

@@ -62,6 +62,8 @@ fn verb(request: &AdminRequest) -> &'static str {
         R::KrlCheck { .. } => "krl_check",
         R::KrlPush {} => "krl_push",
         R::Sync { .. } => "sync",
+        R::PublishIndex { .. } => "publish_index",
+        R::PublishFiles { .. } => "publish_files",
         R::Check { .. } => "check",
         R::Keys { .. } => "keys",
         R::PoolEnforce { .. } => "pool_enforce",
@@ -81,7 +83,7 @@ fn verb(request: &AdminRequest) -> &'static str {
 }
 
 /// How many arms `verb` has.
-const VERBS: usize = 62;
+const VERBS: usize = 64;
 
 pub fn every_command() -> Vec<Value> {
     let email = "zoe@corp.example";
@@ -136,6 +138,8 @@ pub fn every_command() -> Vec<Value> {
         json!({"verb": "krl_check", "certificate": "x"}),
         json!({"verb": "krl_push"}),
         json!({"verb": "sync"}),
+        json!({"verb": "publish_index"}),
+        json!({"verb": "publish_files", "machine": "m"}),
         json!({"verb": "check"}),
         json!({"verb": "keys"}),
         json!({"verb": "pool_enforce", "pool": "zoo", "enforce": false}),
@@ -346,6 +350,13 @@ async fn p1_every_other_door_refuses_who_brings_nothing_and_there_are_no_more_do
         ("POST", "/v1/admin/", 404),
         ("POST", "//v1/admin", 404),
         ("GET", "/metrics", 401),
+        ("GET", "/v1/machine/web-1/head", 401),
+        ("GET", "/v1/machine/web-1/krl", 401),
+        ("GET", "/v1/machine/web-1/bundle", 401),
+        ("POST", "/v1/machine/web-1/report", 401),
+        ("GET", "/v1/machine/web-1/report", 400),
+        ("GET", "/v1/machine/web-1", 404),
+        ("GET", "/v1/machine/web-1/krl/x", 404),
         ("GET", "/debug", 404),
         ("GET", "/store.redb", 404),
     ] {

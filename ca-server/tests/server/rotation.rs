@@ -29,9 +29,15 @@ pub async fn company() -> (World, Person) {
     for name in ["web-1", "web-2"] {
         day::machine(&world, name, &["web"]).await;
         let machine = name.parse().unwrap();
-        machine::managed(&world.ca, Actor::Server, &machine, SeenRecord::default())
-            .await
-            .unwrap();
+        machine::managed(
+            &world.ca,
+            Actor::Server,
+            &machine,
+            SeenRecord::default(),
+            ca_server::records::Reach::PushToo,
+        )
+        .await
+        .unwrap();
         applies(&world, name).await;
     }
     (world, alice)

@@ -272,6 +272,7 @@ fn h2_from_a_root_login_ssh_admin_is_made_and_an_existing_one_is_never_touched()
                     fleet_keys: vec![bench.ca.fleet_key.public_key().clone()],
                     trust: Trust::IfNone,
                     admin: Some(("ssh-admin".parse()?, admin.public_key().clone())),
+                    pull_secret: None,
                 }),
             },
             nonce: Nonce::random(),

@@ -124,6 +124,7 @@ impl Ca {
                 Ok(Some((major, minor))) => OpenSshVersion(major.parse()?, minor.parse()?),
                 _ => OpenSshVersion(9, 2),
             },
+            pull: None,
         })
     }
 
@@ -145,6 +146,7 @@ impl Ca {
             fleet_keys: vec![self.fleet_key.public_key().clone()],
             trust: Trust::IfNone,
             admin: None,
+            pull_secret: None,
         })
     }
 

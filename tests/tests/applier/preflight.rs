@@ -14,6 +14,7 @@ fn look(bench: &Bench) -> Result<Preflight> {
         ],
         now_unix: i64::try_from(now_unix())?,
         port: 22,
+        pull: None,
     };
     let target = bench.admin_target()?;
     bench.run(async || {

@@ -391,6 +391,7 @@ fn an_admin_s_resync_replaces_the_fleet_key_and_nothing_that_was_not_signed_by_t
                 fleet_keys: vec![two.public_key().clone()],
                 trust,
                 admin: None,
+                pull_secret: None,
             }),
         },
         nonce: Nonce::random(),

@@ -87,6 +87,7 @@ apply_bundle() {
         make_folders || refuse disk "the folders could not be made"
         record_generation || refuse disk "the generation could not be written down"
         record_applied || refuse disk "the generation could not be written down"
+        keep_pull_key && set_pull || refuse failed "what this machine fetches with could not be set up; see that cron or systemd runs and the disk has room"
         did unchanged
         return
     fi
@@ -117,6 +118,7 @@ apply_bundle() {
         printf '{"step":"file","path":"%s","change":"%s"}\n' "$(json "$path")" "$change"
     done <"$W/changes"
     record_applied || give_up disk "what was applied could not be written down"
+    keep_pull_key && set_pull || give_up failed "what this machine fetches with could not be set up; see that cron or systemd runs and the disk has room"
     if [ -s "$W/changes" ]; then
         config_holds "$SSHD_CONFIG" || give_up invalid-config "$complaint"
         did checked

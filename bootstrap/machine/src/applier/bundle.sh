@@ -32,6 +32,7 @@ read_bundle() {
         "0644 $CA"/user_ca.pub | "0644 $FLEET" | "0644 $CA"/admin_revoked.krl | "0644 $CA"/admin_user_ca.pub) ;;
         "0644 $CA"/host-cert.pub | "0644 $CA"/sync_authorized_keys | "0644 $DROP_IN") ;;
         "0440 /etc/sudoers.d/ssh-ca" | "0700 $STATE/applier" | "0700 $STATE/session-record") ;;
+        "0700 $STATE/puller" | "0600 $STATE/pull.conf" | "0600 $STATE/pull-ca.pem") ;;
         "0644 $CA/principals/"*) is_account "${path##*/}" && [ "$path" = "$CA/principals/${path##*/}" ] ;;
         *) false ;;
         esac || refuse bad-request "the bundle wants to write a file that is none of its: $path"
@@ -130,7 +131,7 @@ find_changes() {
     while read -r number _ _ mode path; do
         note_change "$W/stage/$number" "$mode" "$path"
     done <"$W/files"
-    for path in "$CA"/principals/* "$CA"/host-cert.pub; do
+    for path in "$CA"/principals/* "$CA"/host-cert.pub "$STATE"/puller "$STATE"/pull.conf "$STATE"/pull-ca.pem; do
         if [ -e "$path" ] && ! grep -q " $path\$" "$W/files"; then echo "removed - - $path"; fi
     done >>"$W/changes"
     if wanted_pam "$W/stage/pam"; then note_change "$W/stage/pam" "0$(stat -c %a "$PAM_SSHD")" "$PAM_SSHD"; fi

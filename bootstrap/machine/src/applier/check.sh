@@ -28,6 +28,14 @@ check() {
     mkdir -p "$W/stage"
     if wanted_sshd_config "$W/stage/sshd_config"; then drift "$SSHD_CONFIG" changed; fi
     if wanted_pam "$W/stage/pam"; then drift "$PAM_SSHD" changed; fi
+    if grep -q "^file .* $PULLER\$" "$STATE/manifest"; then
+        if wanted_pull_timer && ! cmp -s "$W/pull-timer" "$pull_timer"; then drift "$pull_timer" changed; fi
+        if [ ! -s "$LOOPBACK_KEYS" ]; then
+            drift "$LOOPBACK_KEYS" missing
+        elif [ "$(stat -c '%u %g %a' "$LOOPBACK_KEYS")" != '0 0 644' ]; then
+            drift "$LOOPBACK_KEYS" mode
+        fi
+    fi
     sed -n 's/^account //p' "$STATE/manifest" >"$W/accounts-wanted"
     while read -r name uid origin state shell groups gecos; do
         look_up "$name"
@@ -57,20 +65,11 @@ check() {
 # Logs in from here to here, to show what sshd accepts. Few attempts: one connection.
 prove() {
     [ -n "$word_account" ] && [ -s "$W/key" ] || refuse bad-request "a proof needs an account and a key"
-    find_sshd
-    "$SSHD" -T -C user=root,host=localhost,addr=127.0.0.1 2>/dev/null >"$W/effective"
-    port=$(sed -n 's/^port //p' "$W/effective" | head -n 1)
-    address=127.0.0.1
-    listen=$(sed -n 's/^listenaddress //p' "$W/effective" | head -n 1)
-    case $listen in
-    '' | 0.0.0.0:* | '[::]:'*) ;;
-    '['*) address=${listen#'['} && address=${address%%']'*} ;;
-    *) address=${listen%:*} ;;
-    esac
+    find_loopback
     if [ -s "$W/certificate" ]; then set -- -o "CertificateFile=$W/certificate"; else set --; fi
     output=$(ssh -v -F none -n -T -i "$W/key" "$@" -o IdentitiesOnly=yes -o IdentityAgent=none -o BatchMode=yes \
         -o PreferredAuthentications=publickey -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
-        -o GlobalKnownHostsFile=/dev/null -o ConnectTimeout=10 -o KexAlgorithms=curve25519-sha256 -p "${port:-22}" \
+        -o GlobalKnownHostsFile=/dev/null -o ConnectTimeout=10 -o KexAlgorithms=curve25519-sha256 -p "$port" \
         -l "$word_account" -- "$address" true 2>"$W/words" | head -c 200)
     accepted=false answered=false
     if grep -q '^Authenticated to ' "$W/words"; then accepted=true; fi

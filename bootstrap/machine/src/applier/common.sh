@@ -181,7 +181,7 @@ read_request() {
     *) refuse bad-request "this is no request of version 1; bring the applier up to date with bootstrap" ;;
     esac
     spoken_for=$((${#line} + 1))
-    word_nonce='' word_confirm=600 word_account='' word_admin='' word_now='' word_port=22 word_trust='' word_succession=0 word_from=0 word_most=0
+    word_nonce='' word_confirm=600 word_account='' word_admin='' word_pull='' word_now='' word_port=22 word_trust='' word_succession=0 word_from=0 word_most=0
     set -f
     # shellcheck disable=SC2086 # words on purpose
     set -- $line
@@ -198,10 +198,11 @@ read_request() {
         most=*) is_number "$value" && word_most=$value ;;
         port=*) is_number "$value" && word_port=$value ;;
         account=*) is_account "$value" && word_account=$value ;;
+        pull=*) case $value in ca | place) word_pull=$value ;; *) false ;; esac ;;
         admin=*) is_account "$value" && word_admin=$value ;;
         trust=*) [ "$value" = replace ] && word_trust=$value ;;
         succession=*) is_number "$value" && word_succession=$value ;;
-        successions=* | fleet=* | admin-key=* | krl-sig=* | krl=* | bundle-sig=* | bundle=* | order-sig=* | order=* | key=* | certificate=* | accounts=*)
+        successions=* | fleet=* | admin-key=* | pull-key=* | krl-sig=* | krl=* | bundle-sig=* | bundle=* | order-sig=* | order=* | key=* | certificate=* | accounts=*)
             part=${pair%%=*}
             is_number "$value" && [ ! -e "$W/$part" ] && take "$value" "$W/$part" && { [ "$part" != krl ] || size_of_krl=$value; }
             ;;
@@ -234,6 +235,7 @@ lock() {
     if have flock; then
         case $1 in
         krl) exec 8>>"$RUN/krl.lock" && fd=8 ;;
+        pull) exec 7>>"$RUN/pull.lock" && fd=7 ;;
         *) exec 9>>"$RUN/config.lock" && fd=9 ;;
         esac || refuse disk "the lock in $RUN could not be opened"
         until flock -n "$fd"; do wait_for_lock "$1" "$2"; done
@@ -261,6 +263,7 @@ wait_for_lock() {
 unlock() {
     case $1 in
     krl) exec 8>&- ;;
+    pull) exec 7>&- ;;
     *) exec 9>&- ;;
     esac
     if [ -d "$RUN/$1.locked" ]; then rm -rf "$RUN/$1.locked"; fi

@@ -140,6 +140,7 @@ look_at_system() {
     fi
     find_timer
     [ -n "$timer" ] || obstacle no-timer "nothing could put a change back by itself: neither systemd, nor a running cron, nor OpenRC" "install and start cron"
+    look_at_fetching
     for socket in ssh.socket sshd.socket; do
         if have systemctl && systemctl is-active --quiet "$socket" 2>/dev/null; then
             obstacle socket-activation "sshd is started by $socket" "run 'systemctl disable --now $socket && systemctl enable --now ${socket%.socket}.service'"
@@ -170,6 +171,24 @@ look_at_system() {
     look_at_management
     if [ -d "$STATE/pending" ]; then
         caution pending "an earlier change still waits for its confirmation; the apply puts it back first" "nothing"
+    fi
+}
+
+# Only where the machine is to fetch for itself: from the CA (`ca`), or from a place that anybody may read (`place`).
+look_at_fetching() {
+    [ -n "$word_pull" ] || return 0
+    if ! have curl; then
+        if ! have wget; then
+            obstacle no-fetcher "neither curl nor wget is there, and the machine is to fetch for itself" "install curl"
+        elif [ "$word_pull" = ca ]; then
+            case $(wget --version 2>/dev/null | head -n 1) in
+            'GNU Wget'*) ;;
+            *) obstacle no-fetcher "the wget here checks no certificate and cannot keep a token to itself" "install curl, or GNU wget" ;;
+            esac
+        fi
+    fi
+    if [ "$word_pull" = place ] && ! have openssl; then
+        caution no-openssl "openssl is missing, so the machine cannot read an encrypted tree" "install openssl, or publish with --plain, where whoever reads the place sees names of people"
     fi
 }
 

@@ -84,6 +84,7 @@ take_off() {
                 printf '{"step":"account","name":"%s","change":"purged"}\n' "$name"
         fi
     done
+    remove_pull
     # Which accounts are the CA's own making stays on record, for the day it comes back; and so does the number of the last order.
     rm -rf "$STATE/applied" "$STATE/manifest" "$STATE/generation" "$STATE/krl" "$TRUST" "$RESERVE" "$STATE/applier" "$STATE/session-record" "$SESSIONS"
     unlock krl

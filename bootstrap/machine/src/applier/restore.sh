@@ -116,6 +116,8 @@ put_back() {
         put_back_list
     fi
     shut_unknown
+    # Whether this machine fetches is as it was as well. A timer that is left over starts nothing.
+    set_pull || :
     cut -d' ' -f6 "$PENDING/list" | sed 's#/[^/]*$##' | sort -u | while read -r folder; do
         sync "$folder" 2>/dev/null
     done

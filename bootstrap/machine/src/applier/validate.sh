@@ -80,8 +80,10 @@ config_holds() {
 			pubkeyauthentication yes
 		END
     done
+    own_keys=$CA/sync_authorized_keys
+    if grep -qF "$LOOPBACK_KEYS" "$W/drop-in"; then own_keys="$own_keys $LOOPBACK_KEYS"; fi
     must_say "$1" ssh-ca-sync <<-END || return 1
-		authorizedkeysfile $CA/sync_authorized_keys
+		authorizedkeysfile $own_keys
 		authenticationmethods publickey
 		passwordauthentication no
 	END

@@ -27,7 +27,17 @@ pub enum Place {
     Applier,
     /// The script that pam_exec runs at session start.
     SessionRecord,
+    /// The script that fetches what the CA wants.
+    Puller,
+    /// How it does that.
+    PullSettings,
+    /// What the CA's TLS is checked with when it does.
+    PullTrust,
 }
+
+/// The root-owned `authorized_keys` that a machine makes itself, for the login from itself to itself that confirms what it fetched. No bundle
+/// writes it.
+pub const LOOPBACK_KEYS: &str = "/etc/ssh/ca/loopback_authorized_keys";
 
 const PRINCIPALS: &str = "/etc/ssh/ca/principals/";
 
@@ -47,6 +57,9 @@ impl Place {
             Self::Sudoers => "/etc/sudoers.d/ssh-ca",
             Self::Applier => "/var/lib/ssh-ca/applier",
             Self::SessionRecord => "/var/lib/ssh-ca/session-record",
+            Self::Puller => "/var/lib/ssh-ca/puller",
+            Self::PullSettings => "/var/lib/ssh-ca/pull.conf",
+            Self::PullTrust => "/var/lib/ssh-ca/pull-ca.pem",
         }
         .to_owned()
     }
@@ -56,7 +69,8 @@ impl Place {
     pub const fn mode(&self) -> &'static str {
         match self {
             Self::Sudoers => "0440",
-            Self::Applier | Self::SessionRecord => "0700",
+            Self::Applier | Self::SessionRecord | Self::Puller => "0700",
+            Self::PullSettings | Self::PullTrust => "0600",
             // sshd reads principals as the account itself, and public keys are public: 0600 would refuse everybody.
             _ => "0644",
         }
@@ -79,6 +93,9 @@ impl Place {
             Self::Sudoers,
             Self::Applier,
             Self::SessionRecord,
+            Self::Puller,
+            Self::PullSettings,
+            Self::PullTrust,
         ]
         .into_iter()
         .find(|place| place.path() == path)

@@ -4,7 +4,7 @@ use super::{Mend, Scene, Severity};
 use crate::{
     Mode,
     applier::KRL_PATH,
-    bundle::Place,
+    bundle::{LOOPBACK_KEYS, Place},
     facts::Fact,
     spec::{PROBE_ACCOUNT, SYNC_ACCOUNT},
 };
@@ -26,7 +26,10 @@ impl Scene<'_> {
     pub(super) fn effective(&mut self) {
         let principals = "/etc/ssh/ca/principals/%u";
         let (user_ca, admin_ca) = (Place::UserCa.path(), Place::AdminUserCa.path());
-        let (admin_krl, sync_keys) = (Place::AdminRevoked.path(), Place::SyncKeys.path());
+        let (admin_krl, mut sync_keys) = (Place::AdminRevoked.path(), Place::SyncKeys.path());
+        if self.fetches() {
+            sync_keys = format!("{sync_keys} {LOOPBACK_KEYS}");
+        }
         self.must_hold(
             EVERYBODY,
             "every account",

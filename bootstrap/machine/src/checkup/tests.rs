@@ -46,6 +46,7 @@ fn bundle() -> Bundle {
         host_certificate: None,
         mode: Mode::Observe,
         openssh: OpenSshVersion(9, 2),
+        pull: None,
     };
     render(&spec, 7, 1, 2).unwrap()
 }

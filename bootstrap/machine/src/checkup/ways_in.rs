@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Mend, Scene, Severity};
 use crate::{
     Mode,
-    bundle::Place,
+    bundle::{LOOPBACK_KEYS, Place},
     facts::{AccountFact, Fact, KeyFact},
     spec::{PROBE_ACCOUNT, SYNC_ACCOUNT},
 };
@@ -140,7 +140,13 @@ impl Scene<'_> {
         });
         for key in keys.filter(|key| key.heeded) {
             let own = key.account == SYNC_ACCOUNT && key.file == sync_keys;
-            if own || self.is_admin(&key.account) {
+            // Made by the machine itself, for a login that ends in the applier: the first line, with its forced command, and no other.
+            let loopback = self.fetches()
+                && key.account == SYNC_ACCOUNT
+                && key.file == LOOPBACK_KEYS
+                && key.line == 1
+                && key.options.starts_with("restrict,command=");
+            if own || loopback || self.is_admin(&key.account) {
                 continue;
             }
             by_account.entry(&key.account).or_default().push(key);

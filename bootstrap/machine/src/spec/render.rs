@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     applier,
-    bundle::{Account, AccountState, Bundle, Gecos, Origin, Place},
+    bundle::{Account, AccountState, Bundle, Gecos, LOOPBACK_KEYS, Origin, Place},
     request::allowed_signers,
 };
 
@@ -94,6 +94,13 @@ pub fn render(
     put(Place::Sudoers, sudoers(spec));
     put(Place::Applier, applier::APPLIER.to_owned());
     put(Place::SessionRecord, applier::SESSION_RECORD.to_owned());
+    if let Some(pull) = &spec.pull {
+        put(Place::Puller, applier::PULLER.to_owned());
+        put(Place::PullSettings, pull.settings(&spec.machine));
+        if let Some(pem) = &pull.trusted {
+            put(Place::PullTrust, pem.clone());
+        }
+    }
     put(
         Place::Principals(probe()),
         format!("restrict,command=\"echo {PROBE_ACCOUNT}\" {PROBE_PRINCIPAL}\n"),
@@ -281,7 +288,14 @@ fn drop_in(spec: &MachineSpec) -> String {
         Place::AdminUserCa.path()
     ));
     line(format_args!("\nMatch User {SYNC_ACCOUNT}\n"));
-    let own_keys = format!("    AuthorizedKeysFile {}\n", Place::SyncKeys.path());
+    let loopback = match spec.pull {
+        Some(_) => format!(" {LOOPBACK_KEYS}"),
+        None => String::new(),
+    };
+    let own_keys = format!(
+        "    AuthorizedKeysFile {}{loopback}\n",
+        Place::SyncKeys.path()
+    );
     line(format_args!(
         "{}",
         CERTIFICATES_ONLY.replace("    AuthorizedKeysFile none\n", &own_keys)

@@ -47,6 +47,7 @@ fn spec() -> MachineSpec {
         host_certificate: None,
         mode: Mode::Observe,
         openssh: OpenSshVersion(9, 2),
+        pull: None,
     }
 }
 

@@ -116,6 +116,53 @@ pub struct MachineView {
     /// The last check-up.
     #[serde(default)]
     pub check: Option<super::MachineCheck>,
+    /// How it fetches for itself, if it does.
+    #[serde(default)]
+    pub pull: Option<PullView>,
+}
+
+/// How a machine fetches for itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullView {
+    /// The address of a published tree; absent, the CA itself.
+    pub tree: Option<String>,
+    /// Its folder in a published tree.
+    pub place: String,
+    /// `push too`: the CA logs in there as well; `pull only`: only its own reports say how it stands.
+    pub reach: String,
+    /// When it last reported by itself.
+    pub reported_unix: Option<i64>,
+}
+
+/// A machine in a published tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedMachine {
+    /// Which.
+    pub machine: String,
+    /// Its folder, below `v1`.
+    pub place: String,
+    /// Its files, in the order in which they must be written.
+    pub files: Vec<PublishedFile>,
+}
+
+/// A file of such a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedFile {
+    /// `krl`, `bundle`, `head`.
+    pub name: String,
+    /// SHA-256 of its bytes, hex.
+    pub sha256: String,
+}
+
+/// The files of one machine, whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedFiles {
+    /// Which machine.
+    pub machine: String,
+    /// Its folder, below `v1`.
+    pub place: String,
+    /// Names and bytes (base64), in the order in which they must be written.
+    pub files: Vec<(String, String)>,
 }
 
 /// What `bootstrap` applies. Objects and signatures as `ca-machine` defines them.
@@ -133,6 +180,9 @@ pub struct MachinePrepared {
     pub krl_signature: String,
     /// The version inside the parcel.
     pub krl_version: u64,
+    /// The secret that the machine fetches with, where it does so itself.
+    #[serde(default)]
+    pub pull_secret: Option<crate::Secret>,
     /// Fleet public keys, OpenSSH text: what the machine verifies with from now on.
     pub fleet_keys: Vec<String>,
     /// What leads a machine that goes by an earlier fleet key to these, the oldest first.

@@ -9,7 +9,7 @@ use super::{Reply, failed, policy::status_word, view};
 use crate::{
     admin::{parse, unknown},
     ca::Ca,
-    fleet::standing::Standing,
+    fleet::{pull, standing::Standing},
     records::{Compiled, FleetRecord, SeenRecord, fleet},
     store::{Read, ReadError, Snapshot, Table},
 };
@@ -75,6 +75,7 @@ fn one_machine(
         krl_wanted: krl.map_or(0, |krl| krl.version),
         krl_version: seen.krl_version,
         last_seen_unix: seen.last_seen_unix,
+        pull: record.pull.as_ref().map(|pull| pull::view(pull, &seen)),
         trouble: seen.trouble,
         exposed_until_unix: standing
             .machines

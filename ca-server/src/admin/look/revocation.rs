@@ -14,7 +14,7 @@ use super::{Reply, failed, view};
 use crate::{
     admin::{parse, unknown},
     ca::Ca,
-    fleet::standing::Standing,
+    fleet::{pull::NOT_REPORTED, standing::Standing},
     ledger,
     records::{CertificateRecord, CertificateState, RevocationRecord, Revoked, number},
     revoke::krl,
@@ -43,7 +43,11 @@ pub async fn krl(ca: &Ca) -> Reply {
             machine: stand.machine.to_string(),
             krl_version: stand.seen.krl_version,
             last_seen_unix: stand.seen.last_seen_unix,
-            trouble: stand.seen.trouble.clone(),
+            trouble: if stand.seen.trouble.is_empty() && !stand.pushed_to {
+                NOT_REPORTED.to_owned()
+            } else {
+                stand.seen.trouble.clone()
+            },
             exposed_until_unix: stand.exposed_until_unix,
         })
         .collect();

@@ -28,6 +28,32 @@ pub struct SyncOptions {
     pub selection: Selection,
 }
 
+/// `publish` as it is written.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Any web server may serve the folder, and any mirror copy it: nothing in it is believed without the fleet key's signature.\n\
+                  Each file is encrypted for its machine. A reader sees how large they are and when they change, but no names.\n\
+                  Run it after each change, as from a timer: what has not changed is not written again.\n\n\
+                  Examples:\n  ca-server publish /srv/www/ssh-ca\n  ca-server publish /srv/www/ssh-ca --json"
+)]
+pub struct PublishOptions {
+    /// The folder; files of machines that no longer fetch from a tree are removed from it.
+    #[arg(value_name = "DIR")]
+    pub folder: std::path::PathBuf,
+    /// Do not encrypt, for machines without openssl: whoever reads the folder sees the names of people, accounts and sudo rules.
+    #[arg(long)]
+    pub plain: bool,
+}
+
+impl PublishOptions {
+    /// The request that it means.
+    #[must_use]
+    pub fn order(self) -> Order {
+        let Self { folder, plain } = self;
+        Order::new(AdminRequest::PublishIndex { plain }).into_sink(Sink::Tree(folder))
+    }
+}
+
 /// `check` as it is written.
 #[derive(Debug, Clone, Args)]
 #[command(

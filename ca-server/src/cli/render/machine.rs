@@ -74,6 +74,7 @@ pub fn one(one: &MachineView, clock: Clock) -> String {
         .styled("state", state_style, &state)
         .styled("KRL", krl_style, &krl)
         .field("other logins", others)
+        .field("fetches", &fetches(one, clock))
         .field("last seen", &last_seen)
         .styled("trouble", BAD, &one.trouble)
         .field("host key", &one.host_key)
@@ -161,15 +162,47 @@ fn address(one: &MachineView) -> String {
     }
 }
 
+/// How it fetches for itself; empty where it does not.
+fn fetches(one: &MachineView, clock: Clock) -> String {
+    let Some(pull) = &one.pull else {
+        return String::new();
+    };
+    let from = match &pull.tree {
+        None => "from the CA".to_owned(),
+        Some(tree) => format!("from {tree}/v1/{}", pull.place),
+    };
+    let alone = match pull.reach.as_str() {
+        "pull only" => {
+            "; the CA does not log in there, so only what the machine reports itself is proven"
+        }
+        _ => "; the CA logs in there as well",
+    };
+    let reported = pull
+        .reported_unix
+        .map_or("none yet".to_owned(), |unix| clock.distance(unix));
+    format!("{from}{alone}; last report: {reported}")
+}
+
 fn state(one: &MachineView) -> (String, Style) {
     if one.status != "managed" {
         return (one.status.clone(), WARN);
     }
+    let fetches = match one.pull.as_ref().map(|pull| pull.reach.as_str()) {
+        None => "",
+        Some("pull only") => "; pulls",
+        Some(_) => "; pulls too",
+    };
     if one.generation == one.generation_wanted {
-        return (format!("current ({})", one.generation), Style::new());
+        return (
+            format!("current ({}){fetches}", one.generation),
+            Style::new(),
+        );
     }
     (
-        format!("behind ({} of {})", one.generation, one.generation_wanted),
+        format!(
+            "behind ({} of {}){fetches}",
+            one.generation, one.generation_wanted
+        ),
         WARN,
     )
 }
