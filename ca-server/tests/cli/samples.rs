@@ -486,7 +486,7 @@ pub fn ca_keys() -> CaKeys {
             ca_key("user_ca", "current", 3),
             ca_key("user_ca.2", "next", 2),
             ca_key("host_ca", "current", 3),
-            ca_key("fleet", "current", 0),
+            ca_key("fleet", "current", 3),
         ],
         rotations: vec![RotationView {
             key: CaKey::User,
