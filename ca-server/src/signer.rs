@@ -148,7 +148,11 @@ pub struct SigningKey<'a>(pub &'a dyn Signer);
 
 impl signature::Signer<Signature> for SigningKey<'_> {
     fn try_sign(&self, data: &[u8]) -> Result<Signature, signature::Error> {
-        self.0.sign(data).map_err(signature::Error::from_source)
+        self.0.sign(data).map_err(|error| {
+            // `ssh-key` says "cryptographic error" to whoever asked: the reason stands in the log.
+            tracing::error!(%error, "nothing was signed");
+            signature::Error::from_source(error)
+        })
     }
 }
 

@@ -69,6 +69,14 @@ impl Company {
     /// # Errors
     /// When a step fails; the error has the program's words.
     pub fn new(fleet: &Fleet) -> Result<Self> {
+        Self::with(fleet, &[])
+    }
+
+    /// The same, with these further words of `init`.
+    ///
+    /// # Errors
+    /// When a step fails; the error has the program's words.
+    pub fn with(fleet: &Fleet, words: &[&str]) -> Result<Self> {
         let folder = fleet.folder().join("company");
         fs::create_dir(&folder)?;
         let passphrase = folder.join("passphrase");
@@ -89,6 +97,7 @@ impl Company {
                 "--passphrase-file",
             ])
             .arg(&passphrase)
+            .args(words)
             .output()?;
         success("ca-server init", &made)?;
         // What costs a hundred milliseconds on purpose costs one here; everything else is as it ships.

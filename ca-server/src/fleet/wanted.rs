@@ -297,23 +297,62 @@ pub fn refresh(
     Ok(true)
 }
 
-/// Brings every machine's bundle to what is wanted now, in one transaction; returns those that changed.
+/// How often bundles are made again because something changed while they were signed.
+const REFRESH_TRIES: usize = 3;
+
+/// A bundle that was signed for a machine as it stood then.
+struct Ready {
+    machine: MachineName,
+    before: FleetRecord,
+    after: FleetRecord,
+}
+
+/// Brings every machine's bundle to what is wanted now; returns those that changed.
+///
+/// They are signed before the writer is asked for: a fleet key in hardware takes its time, and nobody else is to wait for it. The
+/// transaction that stores them takes only what is still wanted there.
 ///
 /// # Errors
 /// When the store fails. A machine whose bundle cannot be made is logged and left as it is.
 pub async fn refresh_all(ca: &std::sync::Arc<Ca>) -> Result<Vec<MachineName>, WantedError> {
-    let shared = std::sync::Arc::clone(ca);
-    // Looked at without the writer first: most of the time nothing changed.
-    let view = ca.db.snapshot()?;
-    if changed(&shared, &view)?.is_empty() {
-        return Ok(Vec::new());
+    let mut all = Vec::new();
+    for _ in 0..REFRESH_TRIES {
+        let shared = std::sync::Arc::clone(ca);
+        let ready = tokio::task::spawn_blocking(move || changed(&shared, &shared.db.snapshot()?));
+        let ready = match ready.await {
+            Ok(ready) => ready?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        // Most of the time nothing changed.
+        if ready.is_empty() {
+            break;
+        }
+        let wanted = ready.len();
+        let stored = store_ready(ca, ready).await?;
+        let whole = stored.len() == wanted;
+        all.extend(stored);
+        if whole {
+            break;
+        }
     }
+    Ok(all)
+}
+
+async fn store_ready(
+    ca: &std::sync::Arc<Ca>,
+    ready: Vec<Ready>,
+) -> Result<Vec<MachineName>, WantedError> {
+    let shared = std::sync::Arc::clone(ca);
     let at = unix_ms(ca.clock.now());
     ca.db
         .write_async(move |txn| {
             let mut names = Vec::new();
-            for (name, record) in changed(&shared, txn)? {
-                txn.put_json(Table::Fleet, name.as_str().as_bytes(), &record);
+            for one in &ready {
+                if !is_wanted(&shared, txn, one)? {
+                    continue;
+                }
+                let (name, record) = (&one.machine, &one.after);
+                txn.put_json(Table::Fleet, name.as_str().as_bytes(), record);
                 txn.record(
                     at,
                     &Actor::Server,
@@ -323,7 +362,7 @@ pub async fn refresh_all(ca: &std::sync::Arc<Ca>) -> Result<Vec<MachineName>, Wa
                         sha256: record.content_sha256.clone(),
                     },
                 );
-                names.push(name);
+                names.push(name.clone());
             }
             Ok::<_, WantedError>(names)
         })
@@ -334,31 +373,68 @@ pub async fn refresh_all(ca: &std::sync::Arc<Ca>) -> Result<Vec<MachineName>, Wa
         })
 }
 
-fn changed<R: Read>(ca: &Ca, source: &R) -> Result<Vec<(MachineName, FleetRecord)>, WantedError> {
+/// Does the machine stand as it did, and would the same be signed for it now, by the same key?
+fn is_wanted<R: Read>(ca: &Ca, source: &R, ready: &Ready) -> Result<bool, WantedError> {
+    let stands: Option<FleetRecord> =
+        source.get_json(Table::Fleet, ready.machine.as_str().as_bytes())?;
+    if stands.as_ref() != Some(&ready.before) {
+        return Ok(false);
+    }
+    with_sources(ca, source, |sources| {
+        let same = spec(ca, &ready.machine, &ready.before, sources)
+            .ok()
+            .and_then(|spec| content_sha256(&spec).ok())
+            .is_some_and(|content| content == ready.after.content_sha256);
+        let key = [sources.keys.fleet.current_held().key().clone()];
+        let signed = Signed::from_parts(
+            Namespace::Bundle,
+            STANDARD.decode(&ready.after.bundle).unwrap_or_default(),
+            ready.after.bundle_signature.clone(),
+            &key,
+        );
+        Ok(same && signed.is_ok())
+    })
+}
+
+fn with_sources<R: Read, T>(
+    ca: &Ca,
+    source: &R,
+    work: impl FnOnce(&Sources<'_>) -> Result<T, WantedError>,
+) -> Result<T, WantedError> {
     let compiled = ca.policy.load(source)?;
     let account = |name: &AccountName| account_name(source, name).ok().flatten();
     let keys = ca
         .key_room
         .at(source)
         .map_err(|error| WantedError::Keys(error.to_string()))?;
-    let sources = Sources {
+    work(&Sources {
         compiled: &compiled,
         account: &account,
         keys: &keys,
         now: ca.clock.now(),
-    };
-    let mut changed = Vec::new();
-    for (name, mut record) in fleet(source)? {
-        if record.status == MachineStatus::Leaving {
-            continue;
+    })
+}
+
+fn changed<R: Read>(ca: &Ca, source: &R) -> Result<Vec<Ready>, WantedError> {
+    with_sources(ca, source, |sources| {
+        let mut changed = Vec::new();
+        for (machine, before) in fleet(source)? {
+            if before.status == MachineStatus::Leaving {
+                continue;
+            }
+            let mut after = before.clone();
+            match refresh(ca, &machine, &mut after, sources) {
+                Ok(true) => changed.push(Ready {
+                    machine,
+                    before,
+                    after,
+                }),
+                Ok(false) => {}
+                Err(error) => tracing::error!(%machine, %error, "its bundle stays as it is"),
+            }
         }
-        match refresh(ca, &name, &mut record, &sources) {
-            Ok(true) => changed.push((name, record)),
-            Ok(false) => {}
-            Err(error) => tracing::error!(machine = %name, %error, "its bundle stays as it is"),
-        }
-    }
-    Ok(changed)
+        Ok(changed)
+    })
 }
 
 /// The stored bundle of a machine, as it travels.
