@@ -267,16 +267,19 @@ impl Admin {
                     .await
             }
             R::SessionEnd { ids } => self.end_sessions(actor, &ids).await,
-            R::CaMove { key, signer, pin } => {
-                ca_move::move_key(ca, actor, &key, &signer, pin).await
-            }
+            R::CaMove { key, signer, pin } => ca_move::move_key(ca, actor, key, &signer, pin).await,
             R::CaList {} => self.ca_list(),
             R::CaRotate {
                 key,
                 leave_behind,
                 pace,
+                signer,
+                pin,
             } => {
-                self.ca_rotate(actor, key, &leave_behind, pace, events)
+                let place = signer
+                    .map(|signer| ca_move::place(&actor, &signer, pin))
+                    .transpose()?;
+                self.ca_rotate(actor, key, &leave_behind, pace, place, events)
                     .await
             }
             R::CaCompromise { key, reason } => {

@@ -138,7 +138,7 @@ fn dispatch(cli: Cli, setup: Setup, clock: Clock) -> Result<Verdict, Failure> {
         Command::Publish(options) => options.order(),
         Command::Check(options) => options.order(),
         Command::Session(verb) => verb.order(),
-        Command::Ca(verb) => verb.order(),
+        Command::Ca(verb) => verb.order()?,
         Command::Cert(verb) => verb.order(),
         Command::Audit(verb) => verb.order()?,
     };

@@ -367,6 +367,8 @@ impl KeyRoom {
     /// When it cannot be written.
     pub fn make(&self, purpose: Purpose, number: u32) -> Result<PublicKey, KeysError> {
         let name = record::name(purpose, number);
+        // One that was begun elsewhere and never named by the store must not be looked for.
+        elsewhere::forget(&self.folder, &name)?;
         let key = files::make(&self.folder, &name, &self.passphrase)?;
         let public = key.public_key().clone();
         let signer = files::signer_of(&name, key)?;

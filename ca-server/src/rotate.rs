@@ -27,9 +27,10 @@ pub use stage::{Stage, Waiting, stage};
 use crate::{
     ca::{Ca, unix_ms},
     fleet::succession::{self, Reason},
-    keys::{KeyRecord, KeysError, Life, Purpose, record},
+    keys::{KeyRecord, KeysError, Life, MoveError, Place, Purpose, record},
     ledger::{Actor, Event},
     records::CertificateRecord,
+    signer::SignerSpec,
     store::{Direction, KeyRange, Read, ReadError, StoreError, Table, Txn, WriteError},
 };
 
@@ -45,6 +46,9 @@ pub enum RotateError {
     /// The fleet key.
     #[error(transparent)]
     Fleet(#[from] succession::ChangeError),
+    /// A key that is to be elsewhere.
+    #[error(transparent)]
+    Elsewhere(#[from] MoveError),
     /// The work that was handed to another thread did not end.
     #[error("the server is stopping; what was begun goes on when it is started again")]
     Stopping,
@@ -72,6 +76,8 @@ pub struct Wish {
     pub pace: Pace,
     /// Machines that are not waited for.
     pub leave_behind: Vec<MachineName>,
+    /// Where the next key is to be; absent for a file.
+    pub place: Option<Place>,
 }
 
 /// Begins to replace a key: makes the next one and announces it. Where that was done already, only the wish is written
@@ -89,13 +95,17 @@ pub async fn begin(
     let view = ca.db.snapshot()?;
     let keys = ca.key_room.at(&view)?;
     let ring = keys.ring(purpose);
+    let next_is_in_file = wish
+        .place
+        .as_ref()
+        .is_none_or(|place| place.spec == SignerSpec::File);
     let fresh = ring.next().is_none() && ring.retiring().is_empty();
     drop(view);
     if purpose == Purpose::Fleet && fresh {
         return begin_fleet(ca, actor, wish).await.map(Some);
     }
     let made = if fresh {
-        Some(make(ca, purpose).await?)
+        Some(make(ca, purpose, wish.place.clone()).await?)
     } else {
         None
     };
@@ -135,11 +145,14 @@ pub async fn begin(
     ca.key_room.refresh(&ca.db)?;
     ca.fleet_changed.notify_one();
     Ok(made.map(|next| {
-        format!(
-            "made {}, the next {purpose} key; its file keys/{} is encrypted with the CA's passphrase",
-            next.name(),
-            next.name()
-        )
+        let name = next.name();
+        if next_is_in_file {
+            format!(
+                "made {name}, the next {purpose} key; its file keys/{name} is encrypted with the CA's passphrase"
+            )
+        } else {
+            format!("{name}, the next {purpose} key, is where --signer says, and was proven there")
+        }
     }))
 }
 
@@ -161,15 +174,23 @@ async fn begin_fleet(ca: &Arc<Ca>, actor: &Actor, wish: &Wish) -> Result<String,
 
 /// Makes the key of the next generation. A file of that number without a record was made by a server that died before it
 /// could say so: nobody ever heard of it, and it is written over.
-async fn make(ca: &Arc<Ca>, purpose: Purpose) -> Result<KeyRecord, RotateError> {
+async fn make(
+    ca: &Arc<Ca>,
+    purpose: Purpose,
+    place: Option<Place>,
+) -> Result<KeyRecord, RotateError> {
     let all = record::all(&ca.db.snapshot()?)?;
     let newest = all.iter().filter(|one| one.purpose == purpose);
     let number = newest.map(|one| one.number).max().unwrap_or(0) + 1;
     let shared = Arc::clone(ca);
     // Encrypting it costs a slow key derivation.
-    let key = tokio::task::spawn_blocking(move || shared.key_room.make(purpose, number))
-        .await
-        .map_err(|_| RotateError::Stopping)??;
+    let key = tokio::task::spawn_blocking(move || {
+        shared
+            .key_room
+            .make_in(purpose, number, place.unwrap_or(Place::FILE))
+    })
+    .await
+    .map_err(|_| RotateError::Stopping)??;
     Ok(KeyRecord::next(
         purpose,
         number,

@@ -402,8 +402,8 @@ pub enum AdminRequest {
     },
     /// Moves a key of the CA into another back end; only over the socket on the CA's own host. Answer: [`AdminReply::Text`].
     CaMove {
-        /// `user`, `host` or `fleet`.
-        key: String,
+        /// Which; not the TLS CA's.
+        key: CaKey,
         /// `file`, `agent:…` or `pkcs11:…`.
         signer: String,
         /// The token's PIN, where no file holds it.
@@ -422,6 +422,12 @@ pub enum AdminRequest {
         /// By itself, or one step.
         #[serde(default)]
         pace: Pace,
+        /// Where the next key is to be, if not in a file: `agent:…` or `pkcs11:…`; only over the socket on the CA's own host.
+        #[serde(default)]
+        signer: Option<String>,
+        /// The token's PIN, where no file holds it.
+        #[serde(default)]
+        pin: Option<Secret>,
     },
     /// A key is in somebody else's hands: it is revoked, and another one signs at once. Progress per machine. Answer:
     /// [`AdminReply::CaKeys`].

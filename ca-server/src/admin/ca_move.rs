@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use ca_api::{ApiError, ErrorCode, Secret, admin::AdminReply};
+use ca_api::{
+    ApiError, ErrorCode, Secret,
+    admin::{AdminReply, CaKey},
+};
 
 use crate::{
     ca::{Ca, unix_ms},
@@ -19,32 +22,24 @@ use crate::{
 pub async fn move_key(
     ca: &Arc<Ca>,
     actor: Actor,
-    key: &str,
+    key: CaKey,
     signer: &str,
     pin: Option<Secret>,
 ) -> Result<AdminReply, ApiError> {
-    let Actor::Console { .. } = actor else {
-        return Err(ApiError::new(
-            ErrorCode::Forbidden,
-            "where a key of the CA is kept can be changed on the CA's own host only",
-        )
-        .hint("log in there and run the same command without --url"));
-    };
-    let invalid = |why: String| ApiError::new(ErrorCode::Invalid, why);
+    let place = place(&actor, signer, pin)?;
     let purpose = match key {
-        "user" => Purpose::UserCa,
-        "host" => Purpose::HostCa,
-        "fleet" => Purpose::Fleet,
-        other => {
-            return Err(invalid(format!(
-                "{other:?} is no key: expected user, host or fleet"
-            )));
+        CaKey::User => Purpose::UserCa,
+        CaKey::Host => Purpose::HostCa,
+        CaKey::Fleet => Purpose::Fleet,
+        CaKey::Tls => {
+            return Err(ApiError::new(
+                ErrorCode::Invalid,
+                "the TLS CA's key is always in a file of the data folder",
+            ));
         }
     };
-    let spec: SignerSpec = signer
-        .parse()
-        .map_err(|error: crate::signer::SpecError| invalid(error.to_string()))?;
-    let place = Place { spec, pin };
+    // No replacement of the same key runs beside this.
+    let _one_at_a_time = ca.key_room.changing.lock().await;
     let shared = Arc::clone(ca);
     // A token, a person who must touch something: not where others wait.
     let reached = tokio::task::spawn_blocking(move || shared.key_room.reach(purpose, place))
@@ -84,11 +79,30 @@ pub async fn move_key(
     if let Some(file) = left {
         told.push_str(&format!(
             "\nIts old file is kept, encrypted, as {file}. As long as it is there, the key can be moved back with \
-             `ca-server ca move {key} --signer file`, and whoever copies it and knows the passphrase has the key. Delete it \
-             when that is worth more than the way back."
+             `ca-server ca move {} --signer file`, and whoever copies it and knows the passphrase has the key. Delete it \
+             when that is worth more than the way back.",
+            key.word()
         ));
     }
     Ok(AdminReply::Text(told))
+}
+
+/// Where a key is to be, as an admin says it on the CA's own host.
+///
+/// # Errors
+/// When somebody says it over the network (K5), or it cannot be understood.
+pub fn place(actor: &Actor, signer: &str, pin: Option<Secret>) -> Result<Place, ApiError> {
+    let Actor::Console { .. } = actor else {
+        return Err(ApiError::new(
+            ErrorCode::Forbidden,
+            "where a key of the CA is kept can be said on the CA's own host only",
+        )
+        .hint("log in there and run the same command without --url"));
+    };
+    let spec: SignerSpec = signer.parse().map_err(|error: crate::signer::SpecError| {
+        ApiError::new(ErrorCode::Invalid, error.to_string())
+    })?;
+    Ok(Place { spec, pin })
 }
 
 fn failed(error: &dyn std::fmt::Display) -> ApiError {

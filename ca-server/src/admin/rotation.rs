@@ -19,7 +19,7 @@ use crate::{
         keeper::{Push, managed, push},
         wanted,
     },
-    keys::{KeyRecord, Life, Purpose, record},
+    keys::{KeyRecord, Keys, Life, Place, Purpose, record},
     ledger::Actor,
     records::{MachineStatus, SeenRecord, fleet},
     revoke::krl,
@@ -41,13 +41,22 @@ impl Admin {
         key: CaKey,
         leave_behind: &[String],
         pace: Pace,
+        place: Option<Place>,
         events: &Events,
     ) -> Result<AdminReply, ApiError> {
+        if place.is_some() && !matches!(key, CaKey::User | CaKey::Host) {
+            return Err(ApiError::new(
+                ErrorCode::Invalid,
+                format!("the next {} key is made in a file", key.word()),
+            )
+            .hint("rotate it without --signer; the fleet key can be moved afterwards: `ca-server ca move fleet --signer …`"));
+        }
         let Some(purpose) = purpose(key) else {
             return self.tls(actor, Step::Rotate, events).await;
         };
         let wish = Wish {
             pace,
+            place,
             leave_behind: self.known(leave_behind)?,
         };
         self.go_on(actor, purpose, wish, events).await
@@ -89,6 +98,7 @@ impl Admin {
             .map_err(read_error)?;
         let wish = Wish {
             pace: plan.map_or(Pace::Auto, |plan| plan.pace),
+            place: None,
             leave_behind: self.known(leave_behind)?,
         };
         self.go_on(actor, old.purpose, wish, events).await
@@ -300,7 +310,7 @@ impl Admin {
             }
         }
         let tls = self.ca.tls.generations(&self.ca.db).map_err(read_error)?;
-        let all = records.iter().map(|one| key_view(one, &seen));
+        let all = records.iter().map(|one| key_view(one, &seen, &keys));
         Ok(CaKeys {
             keys: all.chain(tls.iter().map(tls_view)).collect(),
             rotations,
@@ -309,7 +319,7 @@ impl Admin {
     }
 }
 
-fn key_view(record: &KeyRecord, seen: &[SeenRecord]) -> CaKeyView {
+fn key_view(record: &KeyRecord, seen: &[SeenRecord], keys: &Keys) -> CaKeyView {
     let fingerprint = record.fingerprint();
     let trusts = |seen: &&SeenRecord| match record.purpose {
         Purpose::UserCa => seen.trusts.contains(&fingerprint),
@@ -326,6 +336,11 @@ fn key_view(record: &KeyRecord, seen: &[SeenRecord]) -> CaKeyView {
         ended_unix: record.ended_unix,
         trusted_by: seen.iter().filter(trusts).count(),
         machines: seen.len(),
+        signer: keys
+            .ring(record.purpose)
+            .find(&fingerprint)
+            .and_then(|held| held.signer())
+            .map_or(String::new(), |signer| signer.back_end()),
         fingerprint,
     }
 }
@@ -444,9 +459,10 @@ fn read_error(error: ReadError) -> ApiError {
 fn rotate_error(error: RotateError) -> ApiError {
     match error {
         RotateError::Store(error) => store_error(&error),
-        error @ (RotateError::Keys(_) | RotateError::Fleet(_) | RotateError::Stopping) => {
-            ApiError::new(ErrorCode::Unavailable, error.to_string())
-                .hint("what was done before is durable; `ca-server ca list` shows how it stands")
-        }
+        error @ (RotateError::Keys(_)
+        | RotateError::Fleet(_)
+        | RotateError::Elsewhere(_)
+        | RotateError::Stopping) => ApiError::new(ErrorCode::Unavailable, error.to_string())
+            .hint("what was done before is durable; `ca-server ca list` shows how it stands"),
     }
 }

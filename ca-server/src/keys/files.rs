@@ -131,6 +131,7 @@ pub(super) fn signer_of(name: &str, key: PrivateKey) -> Result<Arc<dyn Signer>, 
 /// Deletes the private half of a key; its public half stays.
 pub(super) fn destroy(folder: &Folder, name: &str) -> Result<(), KeysError> {
     folder.destroy(&format!("keys/{name}"))?;
+    folder.destroy(&elsewhere::aside(name))?;
     // Of a key that lives elsewhere only the way to it is here.
     Ok(folder.destroy(&format!("keys/{name}.signer"))?)
 }

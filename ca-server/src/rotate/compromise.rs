@@ -45,7 +45,7 @@ pub async fn compromise(
     let next = match ring.next() {
         // One that cannot sign is of no use now.
         Some(held) if held.signer().is_some() => held.record().clone(),
-        _ => make(ca, purpose).await?,
+        _ => make(ca, purpose, None).await?,
     };
     let now_unix = ca.clock.now().unix_timestamp();
     let old = KeyRecord {

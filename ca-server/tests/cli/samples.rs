@@ -466,6 +466,7 @@ pub fn head() -> LedgerHead {
 fn ca_key(name: &str, life: &str, trusted_by: usize) -> CaKeyView {
     let next = life == "next";
     CaKeyView {
+        signer: "file".to_owned(),
         name: name.to_owned(),
         fingerprint: format!("SHA256:{name}"),
         life: life.to_owned(),

@@ -83,6 +83,9 @@ pub struct CaKeyView {
     pub trusted_by: usize,
     /// Of how many.
     pub machines: usize,
+    /// Where its private half is: `file`, `agent:…` or `pkcs11:…`; empty where it cannot be reached, or is gone.
+    #[serde(default)]
+    pub signer: String,
 }
 
 /// How a replacement stands.

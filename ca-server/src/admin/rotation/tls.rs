@@ -84,6 +84,7 @@ impl Admin {
 /// A TLS CA beside the other keys; no machine trusts it.
 pub(super) fn tls_view(one: &Generation) -> CaKeyView {
     CaKeyView {
+        signer: "file".to_owned(),
         name: one.name(),
         fingerprint: one.fingerprint.clone(),
         life: one.life.word().to_owned(),

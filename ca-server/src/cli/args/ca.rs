@@ -5,7 +5,14 @@ use clap::{Subcommand, ValueEnum};
 use policies::MachineName;
 
 use super::name;
-use crate::cli::order::{ConsentOption, Order};
+use crate::{
+    cli::{
+        args,
+        order::{ConsentOption, Order},
+        passphrase::{PassphraseError, token_pin},
+    },
+    signer::SignerSpec,
+};
 
 /// A key that can be replaced, as it is typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -65,6 +72,28 @@ pub enum CaVerb {
         /// Go on by itself (this is what happens without --step; it ends step by step where that was begun).
         #[arg(long)]
         auto: bool,
+        /// Where the next key is to be, if not in a file: agent:/path/to/socket, or
+        /// pkcs11:token=LABEL?module-path=/path/to/module.so (it is made there). On the CA's own host only.
+        #[arg(long, value_name = "SIGNER")]
+        signer: Option<SignerSpec>,
+    },
+    /// Bring a key into another back end: the same key, so that nothing changes for anybody. On the CA's own host only.
+    #[command(
+        after_help = "The key must sign in its new place before anything is changed. A token takes a key from its file, if it takes\n\
+                      keys at all; an agent must have it already (`ssh-add keys/user_ca`). The old file is kept, encrypted, as\n\
+                      keys/user_ca.moved: it is the way back (--signer file), until you delete it.\n\
+                      A key that was made in a token cannot leave it: `ca rotate` makes another one elsewhere.\n\n\
+                      Examples:\n  \
+                      ca-server ca move user --signer 'pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so'\n  \
+                      ca-server ca move host --signer agent:/run/ca/agent.sock\n  \
+                      ca-server ca move user --signer file"
+    )]
+    Move {
+        /// Which key.
+        key: args::CaKey,
+        /// Where to.
+        #[arg(long, value_name = "SIGNER")]
+        signer: SignerSpec,
     },
     /// Emergency: somebody else has this key. It is revoked itself, and another one signs at once.
     #[command(
@@ -97,18 +126,36 @@ pub enum CaVerb {
 impl CaVerb {
     /// The request that it means.
     #[must_use]
-    pub fn order(self) -> Order {
-        match self {
+    ///
+    /// # Errors
+    /// When a token's PIN is needed, and nobody is there to be asked.
+    pub fn order(self) -> Result<Order, PassphraseError> {
+        Ok(match self {
             Self::List => Order::new(AdminRequest::CaList {}),
+            Self::Move { key, signer } => Order::new(AdminRequest::CaMove {
+                key: match key {
+                    args::CaKey::User => CaKey::User,
+                    args::CaKey::Host => CaKey::Host,
+                    args::CaKey::Fleet => CaKey::Fleet,
+                },
+                pin: token_pin(&signer)?,
+                signer: signer.to_string(),
+            }),
             Self::Rotate {
                 key,
                 leave_behind,
                 step,
                 auto: _,
+                signer,
             } => Order::new(AdminRequest::CaRotate {
                 key: key.into(),
                 leave_behind,
                 pace: if step { Pace::Step } else { Pace::Auto },
+                pin: match &signer {
+                    Some(signer) => token_pin(signer)?,
+                    None => None,
+                },
+                signer: signer.map(|signer| signer.to_string()),
             }),
             Self::Compromise {
                 key,
@@ -136,6 +183,6 @@ impl CaVerb {
             Self::Retire { key, leave_behind } => {
                 Order::new(AdminRequest::CaRetire { key, leave_behind })
             }
-        }
+        })
     }
 }

@@ -35,6 +35,15 @@ pub fn keys(keys: &CaKeys, clock: Clock) -> String {
         table.row(row(one, clock));
     }
     out.push_str(&table.render());
+    for one in &keys.keys {
+        if !matches!(one.signer.as_str(), "" | "file") {
+            out.push_str(&format!(
+                "{} signs in {}\n",
+                line(&one.name),
+                line(&one.signer)
+            ));
+        }
+    }
     for one in &keys.rotations {
         out.push('\n');
         out.push_str(&rotation(one, clock));

@@ -212,3 +212,37 @@ async fn ssh_keygen_reads_the_key_file_and_ssh_add_takes_it_over_by_its_comment(
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k3_a_replacement_may_be_made_in_another_back_end() {
+    let (world, alice) = with_alice().await;
+    let token = Token::new();
+    world.login(&alice).await;
+    let rotated = json!({
+        "verb": "ca_rotate", "key": "user", "pin": PIN,
+        "signer": SignerSpec::Pkcs11(token.spec()).to_string(),
+    });
+    // Over the network nobody says where keys are (K5).
+    let (events, _heard) = tokio::sync::mpsc::channel(64);
+    let remote = Actor::Admin {
+        email: "admin@corp.example".parse().unwrap(),
+        address: IpAddr::from([127, 0, 0, 1]),
+    };
+    let request = serde_json::from_value(rotated.clone()).unwrap();
+    let refused = world.admin.run(remote, request, &events).await.unwrap_err();
+    assert!(refused.message.contains("on the CA's own host only"));
+    assert!(!there(&world, "user_ca.2.signer"));
+    // No machine has to confirm anything: it signs at once.
+    world.verb(rotated).await.unwrap();
+    assert!(there(&world, "user_ca.2.signer") && !there(&world, "user_ca.2"));
+    assert!(
+        back_end(&world).starts_with("pkcs11:"),
+        "{}",
+        back_end(&world)
+    );
+    let listed = world.verb(json!({"verb": "ca_list"})).await.unwrap();
+    assert!(format!("{listed:?}").contains("object=ssh-ca%20user_ca.2"));
+    let world = world.restart().await;
+    assert!(back_end(&world).starts_with("pkcs11:"));
+    world.login(&alice).await;
+}
