@@ -125,7 +125,6 @@ pub enum CaVerb {
 
 impl CaVerb {
     /// The request that it means.
-    #[must_use]
     ///
     /// # Errors
     /// When a token's PIN is needed, and nobody is there to be asked.
