@@ -4,6 +4,8 @@
 //! signer: `certificate` is a user certificate from its blueprint to checked text, one after the other; the reciprocal of the
 //! median is certificates per second.
 
+#![allow(clippy::unwrap_used, reason = "a bench that fails should stop")]
+
 #[path = "../tests/server/back_ends.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod back_ends;
