@@ -19,6 +19,7 @@ use ca_api::Secret;
 use ssh_key::{PrivateKey, PublicKey, public::KeyData};
 
 pub use elsewhere::Place;
+pub use files::{Half, half};
 pub use moving::MoveError;
 pub use record::{KeyRecord, Life, Purpose};
 pub use ring::{Held, Ring};

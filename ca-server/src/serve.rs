@@ -117,6 +117,13 @@ pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Ca, 
     // Before the store is opened: a wrong passphrase changes nothing at all.
     let fixed = Fixed::open(folder, passphrase)?;
     let db = Db::open(Arc::new(RedbBackend::open(&folder.store())?))?;
+    // Before anything is done that the store, or a file which came with it, asks for: keys are found, put aside and deleted by
+    // what it says, and whoever made it up would choose.
+    recovery::check_origin(
+        &db.snapshot()?,
+        fixed.ledger.public_key(),
+        &folder.root().join("keys"),
+    )?;
     let now = clock.now().unix_timestamp();
     let key_room = KeyRoom::with(folder, passphrase, &db, now, fixed.into())?;
     let keys = key_room.keys();
@@ -131,11 +138,6 @@ pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Ca, 
             })
         })
         .transpose()?;
-    recovery::check_origin(
-        &db.snapshot()?,
-        keys.ledger.public_key(),
-        &folder.root().join("keys"),
-    )?;
     Ok(Ca {
         db,
         decoy: Decoy::new(&keys),

@@ -12,7 +12,10 @@ use super::{
     About, BackupError, FORMAT, FileSum, MAX_FILE_BYTES, MAX_PART_BYTES, Manifest, NAMESPACE,
     TableSum,
 };
-use crate::store::Table;
+use crate::{
+    keys::{Half, half},
+    store::Table,
+};
 
 /// Takes what an archive holds, piece by piece. Nothing of it may count before [`read`] returned.
 pub trait Taker {
@@ -22,7 +25,7 @@ pub trait Taker {
     /// When it cannot be taken.
     fn about(&mut self, about: &About) -> Result<(), BackupError>;
 
-    /// A file: its name is one of the fixed ones, or a name in `keys/` that is safe in a path.
+    /// A file: its name is one of the fixed ones, or one that this program gives to something in `keys/` or `tls/`.
     ///
     /// # Errors
     /// When it cannot be taken.
@@ -152,7 +155,11 @@ impl Reading {
     }
 
     fn file(&mut self, name: &str, bytes: &[u8], taker: &mut dyn Taker) -> Result<(), BackupError> {
-        if !is_expected(name) || self.files.contains_key(name) || self.table.is_some() {
+        let expected = self
+            .about
+            .as_ref()
+            .is_some_and(|about| is_expected(name, about));
+        if !expected || self.files.contains_key(name) || self.table.is_some() {
             return Err(wrong(&format!("the file {name:?} does not belong there")));
         }
         if name == "keys/ledger.pub" {
@@ -277,8 +284,9 @@ fn read_about(bytes: &[u8]) -> Result<About, BackupError> {
     serde_json::from_slice(bytes).map_err(not_one)
 }
 
-/// The files that an archive may have: nothing in a name leads elsewhere.
-fn is_expected(name: &str) -> bool {
+/// The files that such an archive may have: nothing in a name leads elsewhere, and one without keys has nothing that a key could be
+/// looked for in. Of `keys/` only names that this program gives: no module for it to load, no way to another key.
+fn is_expected(name: &str, about: &About) -> bool {
     let plain = |name: &str| {
         !name.is_empty()
             && !name.starts_with('.')
@@ -289,8 +297,12 @@ fn is_expected(name: &str) -> bool {
     };
     match name.split_once('/') {
         None => name == "config.toml",
-        Some(("tls", name)) => plain(name),
-        Some(("keys", name)) => plain(name),
+        Some(("tls", name)) => plain(name) && (name.ends_with(".pem") || !about.keys.is_empty()),
+        Some(("keys", name)) => match half(name) {
+            Some(Half::Public) => true,
+            Some(Half::Private) => about.keys.iter().any(|named| named == name),
+            None => false,
+        },
         Some(_) => false,
     }
 }

@@ -12,6 +12,7 @@ use ssh_key::{HashAlg, LineEnding, PrivateKey};
 use super::{About, FORMAT, FileSum, Manifest, NAMESPACE, PART_BYTES, TableSum};
 use crate::{
     folder::{Folder, FolderError},
+    keys::{Half, half},
     records::{CA, CaRecord},
     store::{Direction, KeyRange, Read as _, ReadError, Snapshot, Table},
 };
@@ -70,7 +71,9 @@ pub fn about(source: &Source<'_>) -> Result<About, DumpError> {
         .ok_or(DumpError::Empty)?;
     let id = snapshot.ca_id()?.ok_or(DumpError::Empty)?;
     let keys = source.folder.list("keys")?;
-    let keys = keys.into_iter().filter(|name| !name.ends_with(".pub"));
+    // Whatever else lies there is nothing that a restore would take.
+    let private = |name: &String| half(name) == Some(Half::Private);
+    let keys = keys.into_iter().filter(private);
     Ok(About {
         format: FORMAT,
         program: env!("CARGO_PKG_VERSION").to_owned(),
@@ -128,7 +131,10 @@ fn files(source: &Source<'_>, about: &About) -> Result<Vec<String>, DumpError> {
     let mut names = vec!["config.toml".to_owned()];
     for sub in ["keys", "tls"] {
         for name in source.folder.list(sub)? {
-            let public = name.ends_with(".pub") || name.ends_with(".pem");
+            let public = match sub {
+                "tls" => name.ends_with(".pem"),
+                _ => half(&name) == Some(Half::Public),
+            };
             let named = sub == "tls" || about.keys.contains(&name);
             // A key that was made after `about` looked is in the next backup: the store of this one does not know it.
             if public || (source.include == Include::Keys && named) {

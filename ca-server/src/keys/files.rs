@@ -8,14 +8,42 @@ use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey, public::KeyData};
 use zeroize::Zeroizing;
 
 use super::{
-    KeysError, Seal,
+    FIXED, KeysError, Purpose, Seal,
     elsewhere::{self, Place},
     moving::MoveError,
+    record,
 };
 use crate::{
     folder::Folder,
     signer::{FileSigner, Signer, SignerError, pkcs11::Which, prove},
 };
+
+/// What a file under `keys/` is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// The half that everybody may know.
+    Public,
+    /// A private half, encrypted, or the way to one.
+    Private,
+}
+
+/// What the file of this name under `keys/` is for; `None` for a name that this program gives to nothing.
+#[must_use]
+pub fn half(file: &str) -> Option<Half> {
+    let endings = [
+        (".pub", Half::Public),
+        (".signer", Half::Private),
+        (".moved", Half::Private),
+    ];
+    let (name, half) = endings
+        .into_iter()
+        .find_map(|(ending, half)| Some((file.strip_suffix(ending)?, half)))
+        .unwrap_or((file, Half::Private));
+    let number = name.rsplit_once('.').and_then(|(_, n)| n.parse().ok());
+    let generation = |purpose: Purpose| record::name(purpose, number.unwrap_or(1)) == name;
+    let known = FIXED.contains(&name) || Purpose::ALL.into_iter().any(generation);
+    known.then_some(half)
+}
 
 /// Makes a key and writes it: when this returns, it is on the disk.
 pub(super) fn make(

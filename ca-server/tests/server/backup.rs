@@ -22,9 +22,11 @@ use ca_server::{
         restore::{self, plain},
         verify,
     },
-    ledger::{self, CaId},
+    keys::{KeyRecord, Life, Purpose, record},
+    ledger::{self, Actor, CaId, Event},
     records::{CA, CaRecord, Credentials, FleetRecord},
     recovery,
+    serve::{self, ServeError},
     store::{
         Backend, Batch, CommitError, Db, KeyRange, Mark, Read as _, ReadError, RedbBackend, Table,
         View,
@@ -32,7 +34,7 @@ use ca_server::{
 };
 use serde_json::json;
 
-use crate::world::{Person, World, certificate, keygen_says};
+use crate::world::{PASSPHRASE, Person, World, certificate, keygen_says};
 
 /// The archive as the server would send it now.
 fn archive(world: &World, include: Include) -> Vec<u8> {
@@ -458,12 +460,22 @@ fn another_format_and_a_strange_file_are_refused_by_name() {
         "store/nothing.0",
         "tls/other",
         "keys/a/b",
+        // Nothing that a key could be looked for in, where the archive says that it has no keys.
+        "keys/evil.so",
+        "keys/user_ca.signer",
+        "keys/user_ca.2",
+        "tls/ca.key",
+        "keys/fleet.01.pub",
     ] {
         let archive = tar(&[("about.json", about.as_bytes()), (name, b"x")]);
         let root = empty();
         let now = time::OffsetDateTime::now_utc();
         let restored = restore::restore(&archive[..], root.path(), now, &plain);
-        assert!(matches!(restored, Err(BackupError::Damaged(_))), "{name}");
+        let why = restored.unwrap_err().to_string();
+        assert!(
+            why.contains("does not belong there") || why.contains("not known"),
+            "{name}: {why}"
+        );
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "{name}");
     }
 }
@@ -522,6 +534,75 @@ async fn k1_a_store_from_a_backup_that_somebody_made_up_is_not_served() {
         matches!(refused, Err(recovery::OriginError::Foreign(_))),
         "{refused:?}"
     );
+
+    // Nor is anything done that it asks for: a key that is elsewhere now, and one that is retired.
+    let elsewhere = format!(
+        "signer = \"agent:/nowhere\"\npublic_key = \"{}\"\n",
+        public_key(&world, Purpose::UserCa)
+    );
+    fs::write(own.path().join("keys/user_ca.signer"), elsewhere).unwrap();
+    let host_ca = world.ca.keys().host_ca.current_held().record().clone();
+    world
+        .ca
+        .db
+        .write(move |txn| {
+            let retired = KeyRecord {
+                life: Life::Retired,
+                ..host_ca.clone()
+            };
+            record::put(txn, &retired);
+            let next = KeyRecord {
+                number: 2,
+                ..host_ca
+            };
+            record::put(txn, &next);
+            let event = Event::CaKeyChanged {
+                key: retired.name(),
+                fingerprint: retired.fingerprint(),
+                change: "made up".to_owned(),
+            };
+            txn.record(1, &Actor::Server, &event);
+            Ok::<_, ReadError>(())
+        })
+        .unwrap();
+    let snapshot = world.ca.db.snapshot().unwrap();
+    let source = Source {
+        snapshot: &snapshot,
+        include: Include::Keys,
+        ..source
+    };
+    let forged = dump(&source, about(&source).unwrap(), Vec::new()).unwrap();
+    let root = empty();
+    restore::restore(&forged[..], root.path(), now, &plain).unwrap();
+    assert!(root.path().join("keys/user_ca.signer").exists());
+    // As the command says: the genuine keys are put back.
+    let genuine = world.ca.key_room.folder();
+    let names = |sub: &str| {
+        let all = genuine.list(sub).unwrap().into_iter();
+        all.map(|name| format!("{sub}/{name}")).collect::<Vec<_>>()
+    };
+    let mine = [names("keys"), names("tls")].concat();
+    for name in &mine {
+        fs::write(root.path().join(name), genuine.read(name).unwrap()).unwrap();
+    }
+    let folder = ca_server::folder::Folder::open(root.path()).unwrap();
+    let config = ca_server::config::Config::read(&folder.config()).unwrap();
+    let passphrase = Secret::new(PASSPHRASE.to_owned());
+    let opened = serve::open(&folder, config, &passphrase);
+    assert!(matches!(opened, Err(ServeError::Origin(_))));
+    for name in &mine {
+        let left = folder.read(name).unwrap_or_default();
+        assert!(left == genuine.read(name).unwrap(), "{name} was touched");
+    }
+}
+
+fn public_key(world: &World, purpose: Purpose) -> String {
+    let keys = world.ca.keys();
+    keys.ring(purpose)
+        .current_held()
+        .record()
+        .public_key
+        .clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
