@@ -296,10 +296,10 @@ async fn once(ca: &Arc<Ca>, actor: &Actor, purpose: Purpose) -> Result<Option<Di
         .await?;
     let Some(did) = did else { return Ok(None) };
     ca.key_room.refresh(&ca.db)?;
+    ca.fleet_changed.notify_one();
     if let Did::Retired(old) = &did {
         ca.key_room.forget(old)?;
     }
-    ca.fleet_changed.notify_one();
     Ok(Some(did))
 }
 

@@ -118,11 +118,12 @@ impl Admin {
         let emergency = rotate::compromise(&self.ca, &actor, purpose, reason)
             .await
             .map_err(rotate_error)?;
-        let (old, now) = (emergency.old.name(), emergency.now.name());
+        let old = emergency.old.iter().map(KeyRecord::name);
+        let (old, now) = (old.collect::<Vec<_>>().join(", "), emergency.now.name());
         let mut did = vec![
             match purpose {
                 Purpose::UserCa | Purpose::HostCa => format!(
-                    "{old} is revoked itself, durably: nothing that it signed counts; {now} signs from now on"
+                    "revoked as a whole, durably: {old}; nothing that was signed with it counts, and {now} signs from now on"
                 ),
                 Purpose::Fleet => format!(
                     "{now} signs from now on; {old} is deleted here, and what it says of a successor is not believed any more"
@@ -141,6 +142,11 @@ impl Admin {
                     .to_owned(),
             },
         ];
+        for why in &emergency.left {
+            did.push(format!(
+                "its private half could NOT be deleted here; the next start of the server tries again ({why})"
+            ));
+        }
         for one in &did {
             note(events, one).await;
         }

@@ -10,23 +10,29 @@ use crate::{
     ledger::{Actor, Event, RevokedWhat},
     records::Revoked,
     revoke::{self, Because},
-    store::ReadError,
+    store::{ReadError, Txn},
 };
 
 /// What an emergency came to in the store.
 #[derive(Debug, Clone)]
 pub struct Emergency {
-    /// The key that is in somebody else's hands.
-    pub old: KeyRecord,
+    /// The keys that may be in somebody else's hands, the one that signed first.
+    pub old: Vec<KeyRecord>,
     /// The key that signs instead.
     pub now: KeyRecord,
+    /// What of the old ones could not be deleted here, and why; the next start tries again.
+    pub left: Vec<String>,
 }
 
-/// Takes the key that signs out of everything and puts it into the KRL itself, in one transaction; the next key signs from
-/// then on, whoever trusts it already (the one exception to K3: what the old one signs is worth nothing any more).
+/// Takes every key of this purpose that anybody trusts out of everything and puts it into the KRL itself, in one transaction; a
+/// key that nobody has seen yet signs from then on, whoever trusts it (the one exception to K3: what the old ones sign is worth
+/// nothing any more).
+///
+/// All of them, also the next one and those that retire: they lie in one folder under one passphrase, and in one process's
+/// memory, so whoever has one may have each.
 ///
 /// # Errors
-/// When the next key cannot be made, or the store fails; nothing is changed then.
+/// When a new key cannot be made, or the store fails; nothing is changed then.
 pub async fn compromise(
     ca: &Arc<Ca>,
     actor: &Actor,
@@ -37,38 +43,28 @@ pub async fn compromise(
     let keys = ca.key_room.at(&ca.db.snapshot()?)?;
     if purpose == Purpose::Fleet {
         let now = succession::change(ca, actor, Reason::Compromise(reason)).await?;
-        let old = keys.fleet.current_held().record().clone();
-        ca.key_room.forget(&old)?;
-        return Ok(Emergency { old, now });
+        let old = vec![keys.fleet.current_held().record().clone()];
+        let left = forget(ca, &old);
+        return Ok(Emergency { old, now, left });
     }
     let ring = keys.ring(purpose);
-    let next = match ring.next() {
-        // One that cannot sign is of no use now.
-        Some(held) if held.signer().is_some() => held.record().clone(),
-        _ => make(ca, purpose, None).await?,
-    };
+    let next = make(ca, purpose, None).await?;
     let now_unix = ca.clock.now().unix_timestamp();
-    let old = KeyRecord {
+    let lost = |record: &KeyRecord| KeyRecord {
         life: Life::Compromised,
-        signed_until_unix: Some(now_unix),
-        left_unix: Some(now_unix),
+        signed_until_unix: record.signed_until_unix.or(Some(now_unix)),
+        left_unix: record.left_unix.or(Some(now_unix)),
         // No machine trusts a host CA key: nobody has to confirm.
         ended_unix: (purpose == Purpose::HostCa).then_some(now_unix),
-        ..ring.current_held().record().clone()
+        ..record.clone()
     };
+    let old: Vec<KeyRecord> = ring.covered().map(|held| lost(held.record())).collect();
     let next = KeyRecord {
         life: Life::Current,
         signs_since_unix: Some(now_unix),
         ..next
     };
-    let retiring = !ring.retiring().is_empty();
-    let (outcome, at) = (
-        Emergency {
-            old: old.clone(),
-            now: next.clone(),
-        },
-        unix_ms(ca.clock.now()),
-    );
+    let (lost, now, at) = (old.clone(), next.clone(), unix_ms(ca.clock.now()));
     let (actor, reason) = (actor.clone(), reason.to_owned());
     ca.db
         .write_async(move |txn| {
@@ -78,42 +74,51 @@ pub async fn compromise(
                 reason: reason.clone(),
                 keep_secs: 0,
             };
-            let what = Revoked::Key(old.fingerprint());
-            let entries = vec![what.describe()];
-            revoke::add(txn, what, &because)?;
-            txn.record(
-                at,
-                &actor,
-                &Event::Revoked {
-                    what: RevokedWhat::Ca {
-                        fingerprint: old.fingerprint(),
-                    },
-                    entries,
-                    reason: reason.clone(),
-                    keep_login: true,
-                },
-            );
-            record::put(txn, &old);
-            note(
-                txn,
-                at,
-                &actor,
-                &old,
-                "compromised: nothing that it signed counts".to_owned(),
-            );
+            for one in &lost {
+                revoke_key(txn, one, &because)?;
+            }
             record::put(txn, &next);
             note(txn, at, &actor, &next, "signs from now on".to_owned());
-            if !retiring {
-                record::end_rotation(txn, purpose);
-            }
+            record::end_rotation(txn, purpose);
             Ok::<_, ReadError>(())
         })
         .await?;
     ca.key_room.refresh(&ca.db)?;
-    // The thief has a copy; ours is of no use to anybody else.
-    ca.key_room.forget(&outcome.old)?;
+    // First of all: what follows may fail, and no machine waits for it.
     ca.fleet_changed.notify_one();
-    Ok(outcome)
+    let left = forget(ca, &old);
+    Ok(Emergency { old, now, left })
+}
+
+/// The thief has a copy; ours is of no use to anybody else. What cannot be deleted keeps no machine from being told.
+fn forget(ca: &Ca, old: &[KeyRecord]) -> Vec<String> {
+    let each = old
+        .iter()
+        .filter_map(|one| ca.key_room.forget(one).err().map(|error| (one, error)));
+    each.map(|(one, error)| {
+        tracing::error!(%error, key = one.name(), "the private half of a compromised key stays");
+        format!("{}: {error}", one.name())
+    })
+    .collect()
+}
+
+fn revoke_key(txn: &mut Txn<'_>, key: &KeyRecord, because: &Because) -> Result<(), ReadError> {
+    let what = Revoked::Key(key.fingerprint());
+    let entries = vec![what.describe()];
+    revoke::add(txn, what, because)?;
+    let event = Event::Revoked {
+        what: RevokedWhat::Ca {
+            fingerprint: key.fingerprint(),
+        },
+        entries,
+        reason: because.reason.clone(),
+        keep_login: true,
+    };
+    txn.record(because.at_unix_ms, &because.actor, &event);
+    record::put(txn, key);
+    let change = "compromised: nothing that it signed counts".to_owned();
+    note(txn, because.at_unix_ms, &because.actor, key, change);
+    Ok(())
 }
 
 /// Ends what is done for compromised keys when every machine has confirmed: the entry in the KRL stays for ever, its canaries

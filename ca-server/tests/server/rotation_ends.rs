@@ -221,7 +221,13 @@ async fn k3_a_compromised_user_ca_key_is_revoked_whole_and_another_signs_at_once
 
 /// A certificate by the key that signs now, of which the CA knows nothing.
 fn forge(world: &World) -> String {
+    forge_with(world, 0)
+}
+
+/// The same, by one of the keys that are trusted: the one that signs, the next, those that retire.
+fn forge_with(world: &World, at: usize) -> String {
     let keys = world.ca.keys();
+    let held = keys.user_ca.covered().nth(at).unwrap();
     let thief = ed25519();
     let mut builder = ssh_key::certificate::Builder::new(
         vec![1; 32],
@@ -233,20 +239,67 @@ fn forge(world: &World) -> String {
     builder.serial(77).unwrap();
     builder.key_id("mallory/1").unwrap();
     builder.valid_principal("alice@web").unwrap();
-    let signer = ca_server::signer::SigningKey(keys.user_ca.current().as_ref());
+    let signer = ca_server::signer::SigningKey(held.signer().unwrap().as_ref());
     builder.sign(&signer).unwrap().to_openssh().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn k3_a_compromise_in_the_middle_of_a_rotation_takes_the_next_key() {
+async fn k3_a_compromise_in_the_middle_of_a_rotation_revokes_every_key_that_lay_there() {
     let (world, alice) = company().await;
     let session = world.login(&alice).await;
     ca(&world, json!({"verb": "ca_rotate", "key": "user"})).await;
+    // Whoever took the folder took the next key too.
+    let theirs = [forge_with(&world, 0), forge_with(&world, 1)];
     ca(&world, json!({"verb": "ca_compromise", "key": "user"})).await;
-    assert_eq!(life(&world, Purpose::UserCa, 2), Life::Current);
+    for number in [1, 2] {
+        assert_eq!(life(&world, Purpose::UserCa, number), Life::Compromised);
+    }
+    assert_eq!(life(&world, Purpose::UserCa, 3), Life::Current);
     assert_eq!(stage(&world), None, "the rotation is over with it");
-    assert_eq!(world.ca.keys().user_ca.all().count(), 2);
+    assert_eq!(world.ca.keys().user_ca.trusted().len(), 1);
+    assert_eq!(world.revoked(&theirs).await, [true, true]);
     assert_eq!(world.revoked(&session.issued.certificates).await, [true]);
+    for name in ["user_ca", "user_ca.2"] {
+        let left = world.folder.path().join("ca/keys").join(name).exists();
+        assert!(!left, "{name} is still there");
+    }
+    // It is finished like any other, and the CA opens with it.
+    for name in ["web-1", "web-2"] {
+        applies(&world, name).await;
+    }
+    rotate::go_on(&world.ca).await;
+    let world = world.restart().await;
+    assert_eq!(world.revoked(&theirs).await, [true, true]);
+    let new = world.login(&alice).await.issued;
+    assert_eq!(signed_by(&world, &new.certificates), "user_ca.3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k3_a_compromise_reaches_the_keys_that_retire() {
+    let (world, _) = company().await;
+    crate::rotation::switched(&world).await;
+    assert_eq!(life(&world, Purpose::UserCa, 1), Life::Retiring);
+    let theirs = [forge_with(&world, 0), forge_with(&world, 1)];
+    ca(&world, json!({"verb": "ca_compromise", "key": "user"})).await;
+    for number in [1, 2] {
+        assert_eq!(life(&world, Purpose::UserCa, number), Life::Compromised);
+    }
+    assert_eq!(life(&world, Purpose::UserCa, 3), Life::Current);
+    assert_eq!(world.revoked(&theirs).await, [true, true]);
+    assert_eq!(world.ca.keys().user_ca.trusted().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r1_a_key_file_that_cannot_be_deleted_keeps_no_machine_from_being_told() {
+    let (world, _) = company().await;
+    // Nothing that can be overwritten, whoever runs this.
+    let file = world.folder.path().join("ca/keys/user_ca");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let said = ca(&world, json!({"verb": "ca_compromise", "key": "user"})).await;
+    assert_eq!(life(&world, Purpose::UserCa, 1), Life::Compromised);
+    assert_eq!(said.machines.len(), 2, "they were spoken to");
+    assert!(said.did.iter().any(|one| one.contains("NOT be deleted")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -95,9 +95,9 @@ pub enum CaVerb {
         #[arg(long, value_name = "SIGNER")]
         signer: SignerSpec,
     },
-    /// Emergency: somebody else has this key. It is revoked itself, and another one signs at once.
+    /// Emergency: somebody else has this key. It is revoked as a whole, and a new one signs at once.
     #[command(
-        after_help = "The key goes into the KRL, so that machines refuse all that it ever signed, also what this CA knows nothing\n\
+        after_help = "Every such key that anybody trusts (the one that signs, the next one, those that retire) goes into the KRL, so that machines refuse all that it ever signed, also what this CA knows nothing\n\
                       of. Another key signs at once. Machines that are not reached accept the old one until they are:\n\
                       they are named, and the exit code is 3. Employees get new certificates with `ca-client renew`.\n\n\
                       Example:\n  ca-server ca compromise user --reason \"key file copied\""
