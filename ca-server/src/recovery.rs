@@ -26,8 +26,8 @@ use crate::{
     init,
     keys::{Life, Purpose, record as lives},
     ledger::{Actor, Event},
-    records::{CA, CANARY, CaRecord, Credentials, FleetRecord, LIMITS, Revoked, name},
-    revoke::{self, Because, GRACE_SECS},
+    records::{CA, CANARY, CaRecord, Credentials, FleetRecord, Revoked, name},
+    revoke::{self, Because, GRACE_SECS, KEEP_SECS},
     store::{KeyRange, Read, ReadError, Table, Txn},
 };
 
@@ -219,7 +219,6 @@ pub fn begin(txn: &mut Txn<'_>, beginning: &Beginning) -> Result<Started, ReadEr
 
 /// One range of serials for each CA key: also those that were issued after the backup, which nobody remembers.
 fn revoke_earlier(txn: &mut Txn<'_>, beginning: &Beginning, epoch: u32) -> Result<(), ReadError> {
-    let limits: policies::Limits = txn.get_json(Table::Limits, LIMITS)?.unwrap_or_default();
     let mut keys = beginning.ca_keys.clone();
     for life in lives::all(txn)? {
         let signs = match life.purpose {
@@ -239,15 +238,16 @@ fn revoke_earlier(txn: &mut Txn<'_>, beginning: &Beginning, epoch: u32) -> Resul
         }
     }
     for key in &keys {
-        let lifetime = match key.signs {
-            Signs::Users => limits.ceiling_secs,
-            Signs::Hosts => HOST_CERTIFICATE_SECS,
+        let keep_secs = match key.signs {
+            // The lost CA may have raised the company's ceiling since.
+            Signs::Users => KEEP_SECS,
+            Signs::Hosts => HOST_CERTIFICATE_SECS + GRACE_SECS,
         };
         let because = Because {
             actor: Actor::Server,
             at_unix_ms: unix_ms(beginning.now),
             reason: "restored from a backup".to_owned(),
-            keep_secs: lifetime + GRACE_SECS,
+            keep_secs,
         };
         let what = Revoked::Earlier {
             ca: key.fingerprint.clone(),

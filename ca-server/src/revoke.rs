@@ -21,7 +21,7 @@ pub struct Because {
     pub at_unix_ms: i64,
     /// Why; may be empty.
     pub reason: String,
-    /// Entries stay for this long, in seconds: the hard ceiling of lifetimes plus seven days (R3).
+    /// Entries stay for this long, in seconds: [`KEEP_SECS`] for what people hold (R3).
     pub keep_secs: u64,
 }
 
@@ -35,6 +35,10 @@ impl Because {
 
 /// Days that an entry stays beyond the longest lifetime (R3).
 pub const GRACE_SECS: u64 = 7 * 24 * 3600;
+
+/// How long an entry about somebody's certificates stays, in seconds: longer than any that could ever be issued. Not the company's ceiling of today:
+/// that may have been higher when the certificate was made, and by a restored store's word nobody knows what it was (R3).
+pub const KEEP_SECS: u64 = policies::check::MAX_CEILING_SECS + GRACE_SECS;
 
 /// What revoking a person ended.
 pub struct Ended {

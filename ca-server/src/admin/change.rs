@@ -10,7 +10,7 @@ use crate::{
     ca::{Ca, unix_ms},
     ledger::{Actor, Event},
     records::{CertificateRecord, LIMITS, Revoked, live_certificates, policy},
-    revoke::{self, Because, GRACE_SECS},
+    revoke::{self, Because, KEEP_SECS},
     store::{ReadError, StoreError, Table, Txn, WriteError},
 };
 
@@ -55,12 +55,12 @@ impl Editing<'_, '_> {
 
     /// Why and by whom something is revoked.
     #[must_use]
-    pub fn because(&self, policy: &Policy, reason: &str) -> Because {
+    pub fn because(&self, reason: &str) -> Because {
         Because {
             actor: self.actor.clone(),
             at_unix_ms: self.at_unix_ms,
             reason: reason.to_owned(),
-            keep_secs: policy.limits.ceiling_secs + GRACE_SECS,
+            keep_secs: KEEP_SECS,
         }
     }
 }
@@ -227,7 +227,7 @@ fn revoke_what_was_lost(
             if gone.is_empty() {
                 continue;
             }
-            let because = editing.because(after, "narrowed");
+            let because = editing.because("narrowed");
             let what = Revoked::Serial {
                 ca: certificate.ca,
                 serial,

@@ -224,7 +224,7 @@ pub async fn reset(ca: &Arc<Ca>, actor: Actor, email: &str) -> Result<AdminReply
     let (key, expires) = (code.key.clone(), code.expires_unix);
     let who = email.clone();
     policy_change(ca, actor, move |policy, editing| {
-        let because = editing.because(policy, "reset");
+        let because = editing.because("reset");
         let employee = current(policy, &who)?;
         revoke::employee(editing.txn, employee, &because, false)?;
         employee.status = Status::Invited;

@@ -10,6 +10,7 @@ use super::{
     Admin, Events,
     change::{ChangeError, api_error, policy_change, store_error},
     employee::{self, End},
+    machine::HOST_CERTIFICATE_SECS,
     parse, unknown,
 };
 use crate::{
@@ -20,10 +21,9 @@ use crate::{
     },
     ledger::{Actor, CertificateKind, Event, RevokedWhat},
     records::{
-        CANARY, CanaryRecord, CertificateRecord, LIMITS, Revoked, fleet, live_certificates,
-        open_sessions,
+        CANARY, CanaryRecord, CertificateRecord, Revoked, fleet, live_certificates, open_sessions,
     },
-    revoke::{self, Because, GRACE_SECS, krl},
+    revoke::{self, Because, GRACE_SECS, KEEP_SECS, krl},
     store::{KeyRange, Read, Table},
 };
 
@@ -115,7 +115,7 @@ impl Admin {
         let held = self.held(&email)?;
         let who = email.clone();
         let (ended, closed) = policy_change(&self.ca, actor, move |policy, editing| {
-            let because = editing.because(policy, &reason);
+            let because = editing.because(&reason);
             let employee = policy
                 .employees
                 .get_mut(&who)
@@ -245,16 +245,21 @@ impl Admin {
         reason: String,
     ) -> Result<(), ApiError> {
         let at = unix_ms(self.ca.clock.now());
+        let keys = self.ca.keys();
+        let keep_secs = match &what {
+            Revoked::Serial { ca, .. } if keys.host_ca.find(ca).is_some() => {
+                HOST_CERTIFICATE_SECS + GRACE_SECS
+            }
+            _ => KEEP_SECS,
+        };
         self.ca
             .db
             .write_async(move |txn| {
-                let limits: policies::Limits =
-                    txn.get_json(Table::Limits, LIMITS)?.unwrap_or_default();
                 let because = Because {
                     actor: actor.clone(),
                     at_unix_ms: at,
                     reason: reason.clone(),
-                    keep_secs: limits.ceiling_secs + GRACE_SECS,
+                    keep_secs,
                 };
                 revoke::add(txn, what.clone(), &because)?;
                 txn.record(

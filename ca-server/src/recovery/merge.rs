@@ -19,8 +19,8 @@ use crate::{
     },
     issue::store_error,
     ledger::{Actor, Event},
-    records::{LIMITS, RevocationRecord, Revoked},
-    revoke::{self, Because, GRACE_SECS},
+    records::{RevocationRecord, Revoked},
+    revoke::{self, Because, KEEP_SECS},
     store::{KeyRange, Read, ReadError, Table, Txn},
 };
 
@@ -191,7 +191,7 @@ fn take_over(txn: &mut Txn<'_>, found: &Found) -> Result<(), ReadError> {
             if *version <= now.saturating_add(MAX_AHEAD_SECS) {
                 record.krl_floor = record.krl_floor.max(*version);
             }
-            let because = because(txn, found)?;
+            let because = because(found);
             for what in news(txn, krl, &record)? {
                 add(txn, &mut record, what, found, &because)?;
             }
@@ -222,16 +222,15 @@ fn take_over(txn: &mut Txn<'_>, found: &Found) -> Result<(), ReadError> {
     Ok(())
 }
 
-fn because(txn: &Txn<'_>, found: &Found) -> Result<Because, ReadError> {
-    let limits: policies::Limits = txn.get_json(Table::Limits, LIMITS)?.unwrap_or_default();
-    Ok(Because {
+fn because(found: &Found) -> Because {
+    Because {
         actor: Actor::Machine {
             name: found.machine.clone(),
         },
         at_unix_ms: found.at_unix_ms,
         reason: format!("read back from {} after a restore", found.machine),
-        keep_secs: limits.ceiling_secs + GRACE_SECS,
-    })
+        keep_secs: KEEP_SECS,
+    }
 }
 
 /// What the KRL revokes and the store does not. Serials of before the restore are covered by the ranges.

@@ -24,7 +24,7 @@ use ca_server::{
     },
     keys::{KeyRecord, Life, Purpose, record},
     ledger::{self, Actor, CaId, Event},
-    records::{CA, CaRecord, Credentials, FleetRecord},
+    records::{CA, CaRecord, Credentials, FleetRecord, RevocationRecord, Revoked},
     recovery,
     serve::{self, ServeError},
     store::{
@@ -627,6 +627,19 @@ async fn s7_machines_are_forgotten_and_asked_anew_and_steps_are_used_up() {
         ["web-1"]
     );
     assert_eq!(snapshot.count(Table::Seen, &KeyRange::all()).unwrap(), 0);
+    // R3: the backup's ceiling says nothing of what the lost CA allowed after it.
+    let earlier: Vec<_> = snapshot
+        .scan_json::<RevocationRecord>(Table::Revocations, &KeyRange::all(), usize::MAX)
+        .unwrap()
+        .into_iter()
+        .filter(|(_, one)| matches!(one.what, Revoked::Earlier { .. }))
+        .collect();
+    assert_eq!(earlier.len(), 2, "one for each CA key");
+    let longest = policies::check::MAX_CEILING_SECS + 7 * 24 * 3600;
+    for (_, one) in &earlier {
+        let kept = one.until_unix.unwrap() - now.unix_timestamp();
+        assert!(kept >= i64::try_from(longest).unwrap(), "{kept} s");
+    }
     let machine: FleetRecord = snapshot.get_json(Table::Fleet, b"web-1").unwrap().unwrap();
     assert_eq!(machine.host_certificate_until_unix, 0, "it gets a new one");
     let credentials: Credentials = snapshot

@@ -257,7 +257,7 @@ pub fn suspend(
     who: &Email,
     reason: &str,
 ) -> Result<revoke::Ended, ChangeError> {
-    let because = editing.because(policy, reason);
+    let because = editing.because(reason);
     let employee = current(policy, who)?;
     if employee.status == Status::Suspended {
         return Err(
@@ -287,7 +287,7 @@ pub fn leave(
     purge: bool,
     reason: &str,
 ) -> Result<revoke::Ended, ChangeError> {
-    let because = editing.because(policy, reason);
+    let because = editing.because(reason);
     let employee = current(policy, who)?;
     let ended = revoke::employee(editing.txn, employee, &because, false)?;
     let (epoch, account) = (employee.epoch, employee.account.clone());
