@@ -17,7 +17,7 @@ use policies::MachineName;
 use ssh_key::{Certificate, HashAlg, PublicKey};
 
 pub(crate) use judged::Failure;
-use judged::{Cause, KrlThere, Reached, proven};
+use judged::{Cause, KrlThere, Reached, proven, settled};
 
 pub use super::schedule::Lanes;
 use super::{agent::SyncAgent, courier::Attempt, kept::Kept, succession, wanted};
@@ -106,7 +106,9 @@ pub async fn deliver(
             seen.krl_version = krl.version;
             seen.krl_covers = krl.covers;
             seen.krl_ca_keys.clone_from(&krl.ca_keys);
-            applied(&mut seen, done.generation, &wanted.record);
+            if let Some(generation) = done.generation {
+                applied(&mut seen, generation, &wanted.record);
+            }
             seen.last_seen_unix = Some(ca.clock.now().unix_timestamp());
             seen.fleet_keys.clone_from(&done.goes_by);
             seen.trouble = String::new();
@@ -120,7 +122,9 @@ pub async fn deliver(
             if let Some(stands) = failure.stands {
                 // It answered, and did not do all that was asked: a refused bundle takes nothing from a KRL that is there (R10).
                 seen.last_seen_unix = Some(ca.clock.now().unix_timestamp());
-                applied(&mut seen, stands.generation, &wanted.record);
+                if let Some(generation) = stands.generation {
+                    applied(&mut seen, generation, &wanted.record);
+                }
                 if stands.krl == KrlThere::Proven {
                     seen.krl_version = krl.version;
                     seen.krl_covers = krl.covers;
@@ -135,7 +139,7 @@ pub async fn deliver(
         Ok(done) => (
             DeliveryOutcome::Proven {
                 krl_version: krl.version,
-                generation: done.generation,
+                generation: done.generation.unwrap_or(seen.generation),
                 sessions_ended: done.sessions_ended,
                 sessions_open: done.sessions_open,
             },
@@ -207,7 +211,8 @@ async fn first_read(
 
 struct Done {
     goes_by: Vec<String>,
-    generation: u64,
+    /// What is applied and stays; absent while it may still be put back.
+    generation: Option<u64>,
     sessions_ended: Vec<String>,
     sessions_open: Vec<String>,
     changes: Vec<String>,
@@ -324,11 +329,13 @@ async fn attempt(
             ..failure
         }
     })?;
-    let generation = report.state().map_or(0, |state| state.applied_generation);
+    let mut generation = settled(&report);
     // Only what this delivery brought: a change that waits for somebody else's proofs is theirs to confirm (H2, R10).
     if report.awaiting() == Some(nonce) {
+        let brought = report.state().map_or(0, |state| state.applied_generation);
         // A new connection: that it can be made is what the machine waits to see (H1, H2).
-        confirm(&target, &limits, nonce, generation).await?;
+        confirm(&target, &limits, nonce, brought).await?;
+        generation = Some(brought);
     }
     Ok(Done {
         goes_by: goes_by.unwrap_or_default(),

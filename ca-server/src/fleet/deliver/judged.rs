@@ -42,7 +42,8 @@ pub(super) enum Cause {
 /// Where a machine stands that did not do all that was asked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stands {
-    pub(super) generation: u64,
+    /// What is applied and stays, as [`settled`] says it.
+    pub(super) generation: Option<u64>,
     pub(super) krl: KrlThere,
 }
 
@@ -78,6 +79,16 @@ impl Failure {
     }
 }
 
+/// The generation that is applied and stays. While a change waits for its confirmation there is none: the machine's timer may put the
+/// one before back, and with it what the machine trusts (K3).
+pub(super) fn settled(report: &Report) -> Option<u64> {
+    let state = report.state()?;
+    state
+        .awaiting
+        .is_empty()
+        .then_some(state.applied_generation)
+}
+
 /// Is this KRL what the machine's own OpenSSH reads and obeys, and did the machine do what was asked?
 pub(super) fn proven(report: &Report, krl: &KrlRecord) -> Result<(), Failure> {
     let state = match (report.state(), report.refusal()) {
@@ -96,7 +107,7 @@ pub(super) fn proven(report: &Report, krl: &KrlRecord) -> Result<(), Failure> {
     let fail = |cause: Cause, reason: String| Failure {
         reason,
         stands: Some(Stands {
-            generation: state.applied_generation,
+            generation: settled(report),
             krl: if there {
                 KrlThere::Proven
             } else {
@@ -187,9 +198,28 @@ mod tests {
         let refused = "{\"step\":\"refused\",\"code\":\"invalid-config\",\"detail\":\"no\"}";
         let failure = proven(&report(7, refused), &krl(7)).expect_err("it refused");
         let stands = failure.stands.expect("it said where it stands");
-        assert_eq!((stands.krl, stands.generation), (KrlThere::Proven, 5));
+        assert_eq!((stands.krl, stands.generation), (KrlThere::Proven, Some(5)));
         assert_eq!(failure.cause, Cause::Lasting);
         assert!(failure.reason.contains("invalid-config"));
+    }
+
+    #[test]
+    fn k3_a_change_that_somebody_has_yet_to_confirm_counts_as_nothing() {
+        let said = |awaiting: &str, end: &str| {
+            let text = format!(
+                "{{\"step\":\"state\",\"krl_version\":7,\"krl_sha256\":\"hash of 7\",\"krl_canaries\":\"ok\",\"applied_generation\":5,\"awaiting\":\"{awaiting}\"}}\n{end}\n"
+            );
+            Report::parse(text.as_bytes()).expect("an answer with its end")
+        };
+        assert_eq!(settled(&said("", DONE)), Some(5));
+        let pending = "0123456789abcdef0123456789abcdef";
+        let waits = said(pending, DONE);
+        assert!(proven(&waits, &krl(7)).is_ok(), "its KRL is there (R10)");
+        assert_eq!(settled(&waits), None);
+        let refused = "{\"step\":\"refused\",\"code\":\"busy\",\"detail\":\"no\"}";
+        let failure = proven(&said(pending, refused), &krl(7)).expect_err("it refused");
+        let stands = failure.stands.expect("it said where it stands");
+        assert_eq!((stands.krl, stands.generation), (KrlThere::Proven, None));
     }
 
     #[test]
