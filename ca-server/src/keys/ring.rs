@@ -143,6 +143,12 @@ impl Ring {
             .chain(&self.ended)
     }
 
+    /// Every key whose signature of then is worth what it was: being replaced takes nothing from it, being in somebody else's hands does.
+    pub fn believed(&self) -> impl Iterator<Item = &Held> {
+        self.all()
+            .filter(|held| held.record.life != Life::Compromised)
+    }
+
     /// The keys whose signatures may still be accepted somewhere: each has its section in the KRL (R4).
     pub fn covered(&self) -> impl Iterator<Item = &Held> {
         std::iter::once(&self.current)

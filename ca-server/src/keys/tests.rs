@@ -147,3 +147,24 @@ fn i8_a_key_stays_the_cas_own_for_ever_and_its_name_does_not_change() {
             >= 4
     );
 }
+
+#[test]
+fn s7_what_a_compromised_key_signed_is_believed_of_nobody() {
+    let (_dir, folder, db, passphrase) = made();
+    let room = KeyRoom::open(&folder, &passphrase, &db, 1).unwrap();
+    let first = room.keys().fleet.current_held().record().clone();
+    let second = KeyRecord {
+        life: Life::Current,
+        ..KeyRecord::next(Purpose::Fleet, 2, &room.make(Purpose::Fleet, 2).unwrap(), 2)
+    };
+    for (life, believed) in [(Life::Retired, 2), (Life::Compromised, 1)] {
+        let old = KeyRecord {
+            life,
+            ..first.clone()
+        };
+        adopt(&db, &[old, second.clone()], 2).unwrap();
+        let keys = room.refresh(&db).unwrap();
+        assert_eq!(keys.fleet.believed().count(), believed, "{}", life.word());
+        assert_eq!(keys.fleet.all().count(), 2);
+    }
+}

@@ -50,6 +50,10 @@ pub(crate) async fn read_back(
     let found = match held {
         Held::Nothing => Ok(None),
         Held::Unsigned => Err("it holds no signature with its KRL".to_owned()),
+        Held::Unshown => Err(
+            "its applier is of before KRLs could be read back: what it revokes was not taken over"
+                .to_owned(),
+        ),
         Held::Parcel { object, signature } => genuine(ca, object, signature).map(Some),
     };
     let found = Found {
@@ -73,6 +77,8 @@ enum Held {
     Nothing,
     /// From an applier of before signatures were kept.
     Unsigned,
+    /// The applier does not know the question.
+    Unshown,
     Parcel {
         object: Vec<u8>,
         signature: String,
@@ -96,12 +102,20 @@ async fn ask(
             .ask(machine, target, &request, &limits(ca))
             .await
             .map_err(|error| Failure::unanswered(&error))?;
+        if is_older(&report) {
+            // It is brought up to date by the bundle, which comes after this; that one has to be above what it has seen.
+            let report = kept
+                .ask(machine, target, &Request::Report, &limits(ca))
+                .await
+                .map_err(|error| Failure::unanswered(&error))?;
+            return Ok((Held::Unshown, generation_of(&report)));
+        }
         if let Some((code, detail)) = report.refusal() {
             return Err(Failure::new(format!(
                 "it refused to show its KRL ({code}): {detail}"
             )));
         }
-        let generation = report.state().map_or(0, |state| state.generation);
+        let generation = generation_of(&report);
         let Some((size, manifest, signature, bytes)) = piece(&report) else {
             return Ok((Held::Nothing, generation));
         };
@@ -120,6 +134,15 @@ async fn ask(
             return Ok((held, generation));
         }
     }
+}
+
+/// Is the applier there older than the question? It would get no KRL ever again, nor the bundle that brings it up to date.
+fn is_older(report: &Report) -> bool {
+    matches!(report.refusal(), Some(("bad-request", _)))
+}
+
+fn generation_of(report: &Report) -> u64 {
+    report.state().map_or(0, |state| state.generation)
 }
 
 /// The piece of a KRL in an answer: its whole length, the parcel's manifest, its signature, the bytes.
@@ -148,11 +171,10 @@ fn piece(report: &Report) -> Option<(u64, String, String, Vec<u8>)> {
 
 /// The parcel, if the fleet key signed it.
 fn genuine(ca: &Ca, object: Vec<u8>, signature: String) -> Result<(u64, Krl), String> {
-    // Those of before too: what was signed is not worth less because the key was replaced since.
-    let fleet_keys: Vec<_> = ca
-        .keys()
+    let keys = ca.keys();
+    let fleet_keys: Vec<_> = keys
         .fleet
-        .all()
+        .believed()
         .map(|held| held.key().clone())
         .collect();
     let signed = Signed::from_parts(Namespace::Krl, object, signature, &fleet_keys)
@@ -338,4 +360,21 @@ fn suspend(
         },
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s7_an_applier_that_does_not_know_the_question_is_told_from_one_that_refuses() {
+        let refused = |code: &str| {
+            let line =
+                format!("{{\"step\":\"refused\",\"code\":\"{code}\",\"detail\":\"so it is\"}}\n");
+            is_older(&Report::parse(line.as_bytes()).expect("an answer with its end"))
+        };
+        assert!(refused("bad-request"));
+        assert!(!refused("busy"));
+        assert!(!refused("failed"));
+    }
 }
