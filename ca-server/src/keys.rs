@@ -411,8 +411,8 @@ fn open_missing(
             missing.push((name, key, record.life));
         }
     }
-    let signers = at_once(&missing, |(name, ..)| {
-        files::signer(folder, name, passphrase, seal)
+    let signers = at_once(&missing, |(name, key, _)| {
+        files::signer(folder, name, key.key_data(), passphrase, seal)
     });
     for ((name, key, life), signer) in missing.into_iter().zip(signers) {
         let checked = signer.and_then(|signer| {

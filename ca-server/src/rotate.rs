@@ -357,7 +357,7 @@ impl std::fmt::Display for Did {
             Self::Retired(old) => write!(
                 f,
                 "{} is retired: nobody trusts it any more, and its private key file was overwritten and deleted (copies in \
-                 backups, and old blocks of an SSD, may remain)",
+                 backups, and old blocks of an SSD, may remain; a key in a token or an agent is yours to delete there)",
                 old.name()
             ),
         }

@@ -100,15 +100,29 @@ pub(super) fn decrypt(
         .map_err(|_| KeysError::WrongPassphrase(folder.key(name).display().to_string()))
 }
 
-/// What signs with the key of this name, after a probe: wherever it is.
+/// What signs with the key of this name, after a probe: wherever it is. `expected` is the key that the store knows by that name.
 pub(super) fn signer(
     folder: &Folder,
     name: &str,
+    expected: &KeyData,
     passphrase: &Secret,
     seal: &Seal,
 ) -> Result<Arc<dyn Signer>, KeysError> {
     match elsewhere::read(folder, name, seal)? {
         None => signer_of(name, open(folder, name, passphrase)?),
+        // Of a key that was begun there and never named by the store: it says nothing of the one in the file.
+        Some((_, key)) if key != *expected => {
+            if !folder.key(name).exists() {
+                return Err(KeysError::OtherKey {
+                    name: name.to_owned(),
+                });
+            }
+            tracing::warn!(
+                key = name,
+                "keys/{name}.signer is another key's, and is not followed"
+            );
+            signer_of(name, open(folder, name, passphrase)?)
+        }
         Some((place, key)) => {
             // A move that was cut off between its two steps is finished here.
             elsewhere::put_aside(folder, name)?;

@@ -168,3 +168,61 @@ fn s7_what_a_compromised_key_signed_is_believed_of_nobody() {
         assert_eq!(keys.fleet.all().count(), 2);
     }
 }
+
+/// What a server leaves that died after it had found a key elsewhere, and before the store named it.
+fn leftover(folder: &Folder, name: &str, seal: &Seal) {
+    let other = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).unwrap();
+    let place = Place {
+        spec: "agent:/nowhere".parse().unwrap(),
+        pin: None,
+    };
+    let key = other.public_key().key_data();
+    elsewhere::write(folder, name, &place, key, seal).unwrap();
+}
+
+#[test]
+fn h8_a_way_to_a_key_that_the_store_never_named_keeps_no_server_from_starting() {
+    let (_dir, folder, db, passphrase) = made();
+    let room = KeyRoom::open(&folder, &passphrase, &db, 1).unwrap();
+    leftover(&folder, "user_ca", &room.keys().seal);
+    let again = KeyRoom::open(&folder, &passphrase, &db, 1).unwrap();
+    assert!(folder.key("user_ca").exists(), "it was put aside");
+    assert_eq!(again.keys().user_ca.current().back_end(), "file");
+
+    // A key of the same number that is made in a file after it.
+    leftover(&folder, "fleet.2", &room.keys().seal);
+    let second = room.make(Purpose::Fleet, 2).unwrap();
+    assert!(!folder.root().join("keys/fleet.2.signer").exists());
+    let lives = [
+        KeyRecord {
+            life: Life::Retiring,
+            ..room.keys().fleet.current_held().record().clone()
+        },
+        KeyRecord {
+            life: Life::Current,
+            ..KeyRecord::next(Purpose::Fleet, 2, &second, 2)
+        },
+    ];
+    adopt(&db, &lives, 2).unwrap();
+    let again = KeyRoom::open(&folder, &passphrase, &db, 3).unwrap();
+    assert_eq!(again.keys().fleet.current().public_key(), second.key_data());
+
+    // Nothing but another key's: that is no server's.
+    leftover(&folder, "host_ca", &room.keys().seal);
+    std::fs::remove_file(folder.key("host_ca")).unwrap();
+    assert!(matches!(
+        KeyRoom::open(&folder, &passphrase, &db, 3),
+        Err(KeysError::OtherKey { .. })
+    ));
+}
+
+#[test]
+fn k4_what_a_move_left_of_a_key_goes_with_it() {
+    let (_dir, folder, db, passphrase) = made();
+    let room = KeyRoom::open(&folder, &passphrase, &db, 1).unwrap();
+    elsewhere::put_aside(&folder, "user_ca").unwrap();
+    assert!(folder.root().join(elsewhere::aside("user_ca")).exists());
+    let record = room.keys().user_ca.current_held().record().clone();
+    room.forget(&record).unwrap();
+    assert!(!folder.root().join(elsewhere::aside("user_ca")).exists());
+}

@@ -553,7 +553,7 @@ async fn k1_a_store_from_a_backup_that_somebody_made_up_is_not_served() {
             record::put(txn, &retired);
             let next = KeyRecord {
                 number: 2,
-                ..host_ca
+                ..host_ca.clone()
             };
             record::put(txn, &next);
             let event = Event::CaKeyChanged {
