@@ -15,8 +15,8 @@ use crate::{
     revoke::krl,
 };
 
-/// No machine lies a KRL's version so high that nothing is above it: ten years, in seconds.
-const FAR_AHEAD: u64 = 10 * 365 * 24 * 3600;
+/// How far ahead of the clock a machine's KRL may be, in seconds: versions follow the clock, and what one machine says lifts those of all.
+const FAR_AHEAD: u64 = 24 * 3600;
 
 /// The KRL for a machine that may have seen a newer one than this CA's: then every machine gets a newer one still.
 ///
