@@ -107,8 +107,11 @@ async fn r3_an_entry_leaves_only_after_the_hard_ceiling_and_seven_days() {
     };
     let store = move |txn: &mut ca_server::store::Txn<'_>| {
         let table = ca_server::store::Table::Limits;
-        txn.unrecorded()
-            .put_json(table, ca_server::records::LIMITS, &lowered);
+        txn.put_json(table, ca_server::records::LIMITS, &lowered);
+        let event = ca_server::ledger::Event::ServerStopped {
+            reason: "a test".to_owned(),
+        };
+        txn.record(1, &ca_server::ledger::Actor::Server, &event);
         Ok::<_, ca_server::store::ReadError>(())
     };
     world.ca.db.write(store).unwrap();
