@@ -54,7 +54,6 @@ pub struct Template {
     keys: Opened,
     passphrase: Secret,
     lives: Vec<KeyRecord>,
-    client: Arc<rustls::ClientConfig>,
     #[allow(dead_code, reason = "the benches tell it to their clients")]
     pub tls_ca: Vec<u8>,
 }
@@ -85,7 +84,6 @@ pub fn template() -> &'static Template {
                 .map(|name| (name.clone(), folder.read(&name).unwrap()))
                 .collect(),
             store: std::fs::read(folder.store()).unwrap(),
-            client: trusting(&pem),
             tls_ca: pem,
             keys: room.share(),
             lives,
@@ -315,7 +313,8 @@ impl World {
             faults,
             address,
             router,
-            client: Arc::clone(&template.client),
+            // A folder with keys of its own has a TLS CA of its own.
+            client: trusting(&std::fs::read(home.tls("ca.pem")).unwrap()),
             folder,
             stop,
             doors,
