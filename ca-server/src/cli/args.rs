@@ -244,7 +244,7 @@ pub enum Command {
                   ca-server init --name ca.corp.example --name 10.0.0.5\n  \
                   ca-server init --data /srv/ca --passphrase-file /root/ca-passphrase\n  \
                   ca-server init --signer user=agent:/run/ca/agent.sock\n  \
-                  ca-server init --signer 'pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so'"
+                  ca-server init --signer \"pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so\""
 )]
 pub struct InitOptions {
     /// A host name or IP address under which clients reach the server; the first goes into URLs.

@@ -29,6 +29,7 @@ fn order(line: &str) -> Order {
         Command::Krl(verb) => verb.order().expect("its file is there"),
         Command::Sync(options) => options.order(),
         Command::Check(options) => options.order(),
+        Command::Publish(options) => options.order(),
         Command::Cert(verb) => verb.order(),
         Command::Audit(verb) => verb.order().expect("its file is there"),
         other => panic!("no admin command: {other:?}"),

@@ -84,7 +84,7 @@ pub enum CaVerb {
                       keys/user_ca.moved: it is the way back (--signer file), until you delete it.\n\
                       A key that was made in a token cannot leave it: `ca rotate` makes another one elsewhere.\n\n\
                       Examples:\n  \
-                      ca-server ca move user --signer 'pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so'\n  \
+                      ca-server ca move user --signer \"pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so\"\n  \
                       ca-server ca move host --signer agent:/run/ca/agent.sock\n  \
                       ca-server ca move user --signer file"
     )]
