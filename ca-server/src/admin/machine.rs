@@ -199,7 +199,11 @@ pub async fn prepare(
                 signature: signed.signature().to_owned(),
             })
             .collect(),
-        succession: chain.highest(),
+        // Above every number of before, also those that a restored CA does not remember (R2): they follow the clock. The next one is above
+        // this, unless the key is changed within the second.
+        succession: u64::try_from(ca.clock.now().unix_timestamp() - 1)
+            .unwrap_or(0)
+            .max(chain.highest()),
         pull_secret,
         fleet_keys: keys.fleet.trusted_texts(),
         host_cas: keys.host_ca.trusted_texts(),

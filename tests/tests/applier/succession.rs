@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ca_machine::{
-    Delivery, FirstContact, Namespace, Nonce, Order, Report, Request, Signed, Succession, Trust,
-    applier,
+    Bundle, Delivery, FirstContact, Namespace, Nonce, Order, Report, Request, Signed, Succession,
+    Trust, applier,
     order::{Sessions, Task},
     report::Event,
 };
@@ -382,13 +382,13 @@ fn an_admin_s_resync_replaces_the_fleet_key_and_nothing_that_was_not_signed_by_t
     let lost = link(7_000, &two, &one)?;
     bench.ca.fleet_key = two.clone();
     let spec = bench.ca.spec("web-1")?;
-    let resync = |krl: Signed, bundle: Signed, trust: Trust| Request::Apply {
+    let resync = |key: &PrivateKey, krl: Signed, bundle: Signed, trust: Trust| Request::Apply {
         delivery: Delivery {
             successions: Vec::new(),
             krl: Some(krl),
             bundle: Some(bundle),
             first: Some(FirstContact {
-                fleet_keys: vec![two.public_key().clone()],
+                fleet_keys: vec![key.public_key().clone()],
                 trust,
                 admin: None,
                 pull_secret: None,
@@ -399,6 +399,7 @@ fn an_admin_s_resync_replaces_the_fleet_key_and_nothing_that_was_not_signed_by_t
     };
     let replace = Trust::Replace { succession: 8_000 };
     let report = bench.send(&resync(
+        &two,
         bench.ca.signed_krl(6, &[])?,
         bench.ca.signed(&spec, 2)?,
         Trust::IfNone,
@@ -411,6 +412,7 @@ fn an_admin_s_resync_replaces_the_fleet_key_and_nothing_that_was_not_signed_by_t
     );
     // Keys that signed nothing of what comes with them would leave a machine that nobody can speak to.
     let report = bench.send(&resync(
+        &two,
         bench.ca.signed_krl(6, &[])?,
         bench.ca.bundle(&spec, 2)?.sign(&one)?,
         replace,
@@ -419,6 +421,7 @@ fn an_admin_s_resync_replaces_the_fleet_key_and_nothing_that_was_not_signed_by_t
     trusts(&bench, &[&one])?;
     // Numbers do not go back, whoever asks (R2), and the name stays the machine's.
     let report = bench.send(&resync(
+        &two,
         bench.ca.signed_krl(6, &[])?,
         bench.ca.signed(&bench.ca.spec("web-2")?, 2)?,
         replace,
@@ -426,6 +429,7 @@ fn an_admin_s_resync_replaces_the_fleet_key_and_nothing_that_was_not_signed_by_t
     ensure!(refusal(&report) == "wrong-machine", "{report:?}");
     trusts(&bench, &[&one])?;
     let apply = resync(
+        &two,
         bench.ca.signed_krl(7, &[])?,
         bench.ca.signed(&spec, 2)?,
         replace,
@@ -442,6 +446,7 @@ fn an_admin_s_resync_replaces_the_fleet_key_and_nothing_that_was_not_signed_by_t
     let again = done(bench.send(&apply).and_then(|report| {
         ensure!(refusal(&report) == "old-krl", "{report:?}");
         bench.send(&resync(
+            &two,
             bench.ca.signed_krl(9, &[])?,
             bench.ca.signed(&spec, 3)?,
             replace,
@@ -450,6 +455,41 @@ fn an_admin_s_resync_replaces_the_fleet_key_and_nothing_that_was_not_signed_by_t
     if again.awaiting().is_some() {
         done(bench.send(&Request::RollBack)?)?;
     }
+    // Somebody else has that key, leads the machine on and lifts the numbers out of reach: what an admin replaces begins anew.
+    let [thief, three, four] = [key(), key(), key()];
+    let last = Bundle::MAX_NUMBER;
+    let krl = bench.ca.krl(10, &[])?.sign(&thief)?;
+    done(bench.sync(&led(vec![link(last, &two, &thief)?], Some(krl), None))?)?;
+    let order = |number: u64, key: &PrivateKey| -> Result<Request> {
+        let order = Order {
+            machine: "web-1".parse()?,
+            number,
+            task: Task::EndSessions(Sessions {
+                key_ids: vec!["nobody@corp.example/1".into()],
+                ..Sessions::default()
+            }),
+        };
+        Ok(Request::Order {
+            order: order.sign(key)?,
+            successions: Vec::new(),
+        })
+    };
+    done(bench.sync(&order(last, &thief)?)?)?;
+    ensure!(bench.state()?.succession == last);
+    bench.ca.fleet_key = three.clone();
+    let anew = resync(
+        &three,
+        bench.ca.signed_krl(11, &[])?,
+        bench.ca.signed(&bench.ca.spec("web-1")?, 4)?,
+        Trust::Replace { succession: 9_000 },
+    );
+    done(bench.send(&anew)?)?;
+    bench.confirm(&anew)?;
+    ensure!(bench.state()?.succession == 9_000);
+    done(bench.sync(&order(1, &three)?)?)?;
+    let krl = bench.ca.krl(12, &[])?.sign(&four)?;
+    done(bench.sync(&led(vec![link(9_001, &three, &four)?], Some(krl), None))?)?;
+    trusts(&bench, &[&four])?;
     done(bench.send(&Request::Remove)?)?;
     trusts(&bench, &[])
 }

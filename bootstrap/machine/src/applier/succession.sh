@@ -127,8 +127,10 @@ replace_trust() {
         [ -z "$known" ] || [ "$known" = "$machine" ] || refuse wrong-machine "this machine is $known; the bundle is for $machine"
     done
     lock krl 30
-    read_succession_state
-    [ "$word_succession" -ge "$seen_succession" ] || word_succession=$seen_succession
+    # The numbers that were followed and obeyed until now were the old keys', one of which somebody may have lifted out of reach of every
+    # later one. What they signed counts for nothing from here on, and the new key has signed none for this machine: nothing can be repeated.
+    # First of all: a second try finds the new keys in place, and has nothing left to replace.
+    if [ "$verb" != dry-run ]; then rm -f "$STATE/order"; fi
     signers "$word_succession" <"$W/fleet-keys" >"$W/trust" || refuse disk "the fleet keys could not be written down; free some space"
     if [ "$verb" != dry-run ]; then
         change_trust "$W/trust" || refuse disk "the new fleet key could not be written down; the old one stays"
