@@ -207,6 +207,30 @@ fn r8_what_cannot_be_attributed_is_reported_as_open() -> Result<()> {
 }
 
 #[test]
+fn r8_the_name_of_an_executable_makes_no_other_process_a_connection() -> Result<()> {
+    let bench = bench!("r8_the_name_of_an_executable_makes_no_other_process_a_connection");
+    bench.settle(&bench.ca.spec("web-1")?, 1, 1)?;
+    // A path with line ends in it, that reads as if the machine's first process were an sshd and served a person.
+    let forger = "nl='\n'; p=\"/tmp/e${nl}x /proc/1/exe -> /usr/sbin/sshd${nl}x /proc/$$/exe -> /usr/sbin/sshd\"; \
+                  mkdir -p \"${p%/*}\" && cp /bin/sleep \"$p\" && exec \"$p\" 300";
+    bench.machine.run(&[
+        "sh",
+        "-c",
+        "cd /tmp; setpriv --reuid 65534 --regid 65534 --clear-groups sh -c \"$1\" >/dev/null 2>&1 & \
+         tries=0; until readlink /proc/$!/exe | grep -q ^/tmp/e; do tries=$((tries + 1)); [ $tries -lt 300 ] || exit 1; sleep 0.1; done",
+        "sh",
+        forger,
+    ])?;
+    let apply = bench.sync_apply(Some(bench.ca.signed_krl(2, &["bob@corp.example/1"])?), None);
+    let report = done(bench.sync(&apply)?)?;
+    ensure!(
+        report.sessions().next().is_none(),
+        "nobody is logged in: {report:?}"
+    );
+    Ok(())
+}
+
+#[test]
 fn r8_a_record_of_another_process_ends_nothing() -> Result<()> {
     let bench = bench!("r8_a_record_of_another_process_ends_nothing");
     bench.settle(&bench.ca.spec("web-1")?, 1, 1)?;

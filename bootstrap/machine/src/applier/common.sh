@@ -135,13 +135,13 @@ write_whole() {
 room() {
     set -- /run
     if [ -d "$STATE" ]; then set -- /run "$STATE"; fi
-    in_run='' on_disk=''
-    read -r in_run on_disk <<-END
-		$(df -Pk "$@" 2>/dev/null | { read -r _ && while read -r _ _ _ left _; do printf '%s ' "$left"; done; })
-	END
+    # shellcheck disable=SC2046 # words on purpose
+    set -- $(df -Pk "$@" 2>/dev/null | { read -r _ && while read -r _ _ _ left _; do printf '%s ' "$left"; done; })
+    in_run=${1-} on_disk=${2-}
 }
 
 make_work() {
+    unset TMPDIR
     for old in /run/ssh-ca-work.* "$STATE"/work.*; do
         owner=${old##*work.}
         owner=${owner%%.*}
@@ -151,8 +151,13 @@ make_work() {
     base=/run/ssh-ca-work
     room
     if [ "${in_run:-0}" -lt 24576 ] && [ -d "$STATE" ]; then
-        # With room in neither, a revocation could not even be read: that is what the reserve is for.
-        if [ "${in_run:-0}" -lt 1024 ] && [ "${on_disk:-0}" -lt 1024 ]; then
+        # With room in neither, a revocation could not even be read: that is what the reserve is for. It has four times a KRL's size.
+        least=
+        if [ -s "$STATE/krl" ]; then read -r _ _ _ least _ <"$STATE/krl"; fi
+        is_number "$least" || least=0
+        least=$((least / 1024))
+        [ "$least" -gt 1024 ] || least=1024
+        if [ "${in_run:-0}" -lt "$least" ] && [ "${on_disk:-0}" -lt "$least" ]; then
             rm -f "$STATE/reserve"
             room
         fi
@@ -161,6 +166,9 @@ make_work() {
     W=$(mktemp -d "$base.$own_pid.XXXXXX" 2>/dev/null) || W=$(mktemp -d 2>/dev/null) ||
         refuse disk "no folder could be made for the request: /run and /tmp are full or read-only; free some space"
     trap 'rm -rf "$W"' EXIT
+    # Where a shell writes here-documents into files: never where anybody can fill the disk.
+    TMPDIR=$W
+    export TMPDIR
 }
 
 # Copies the whole request into the root-only folder, bounded, and cuts it apart: words become $verb and $word_KEY,
@@ -222,7 +230,7 @@ take() {
     if [ "$1" -eq 0 ]; then
         : >"$2"
     else
-        dd bs="$1" count=1 <&3 >"$2" 2>/dev/null
+        dd bs="$1" count=1 <&3 >"$2" 2>/dev/null || refuse disk "the request could not be stored; free some space"
     fi
 }
 
@@ -293,10 +301,10 @@ openssh_version() {
 }
 
 # Each sshd process: `PID PPID UID EXE STARTED SOMEBODY ROOT`. A name or a title proves nothing; an executable of root's at a place where only
-# root writes does. SOMEBODY is the uid of a child that serves a person, or `-`; ROOT is `root` where the title says that root is logged in.
+# root writes does, and each has one line, whatever its name. SOMEBODY is the uid of a child that serves a person, or `-`; ROOT is `root` where the title says that root is logged in.
 sshd_processes() {
     # shellcheck disable=SC2012 # fixed names under /proc
-    ls -ln /proc/[0-9]*/exe 2>/dev/null | awk '
+    QUOTING_STYLE=escape ls -ln /proc/[0-9]*/exe 2>/dev/null | awk '
         function whole(path,    text, line) {
             text = ""
             while ((getline line < path) > 0) text = text " " line
@@ -307,7 +315,7 @@ sshd_processes() {
             # The first arrow is the one of `ls`: an executable may have others in its own name.
             arrow = index($0, " -> ")
             target = substr($0, arrow + 4)
-            sub(/ \(deleted\)$/, "", target)
+            sub(/\\? \(deleted\)$/, "", target)
             if (!arrow || target !~ /^(\/usr|\/usr\/local)?\/(s?bin\/sshd|lib(exec)?\/(openssh\/|ssh\/)?sshd-(session|auth))$/) next
             split(substr($0, index($0, " /proc/") + 1, arrow), path, "/")
             pid = path[3]

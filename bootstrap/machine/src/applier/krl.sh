@@ -190,7 +190,11 @@ stage_krl() {
     [ "$wrote" -eq 0 ] && {
         printf '%s %s %s %s\n%s' "$krl_version" "$krl_sha256" "$krl_issued" "$reserve_wanted" "$canaries" &&
             # The signature with it: a CA that was restored from a backup reads back what it had signed.
-            while IFS= read -r line || [ -n "$line" ]; do printf '%s\n' "$line" || return 1; done <"$W/krl-sig"
+            # Up to its end: what stands behind it, nobody signed.
+            while IFS= read -r line || [ -n "$line" ]; do
+                printf '%s\n' "$line" || return 1
+                [ "$line" != '-----END SSH SIGNATURE-----' ] || break
+            done <"$W/krl-sig"
     } >"$new_state" &&
         write_canaries <<-END && [ "$(sha256 "$new")" = "$krl_sha256" ] && sync "$new" "$new_state"
 		$canaries

@@ -22,7 +22,8 @@ find_connections() {
         # somebody; a login as root has no such child, but says so in its title. The child of a recorded connection is not one of its own.
         if [ "$somebody" != - ]; then
             account=$(getent passwd "$somebody" | cut -d: -f1)
-            echo "$pid $started ${account:--} - -" >>"$W/connections"
+            case $account in *[!A-Za-z0-9._@+\\-]*) account=- ;; esac
+            printf '%s %s %s - -\n' "$pid" "$started" "${account:--}" >>"$W/connections"
         elif [ "$as_root" = root ] && [ ! -f "$SESSIONS/$parent_pid" ]; then
             echo "$pid $started root - -" >>"$W/connections"
         fi
@@ -85,7 +86,7 @@ session_line() {
     own=false
     case " $above " in *" $1 "*) own=true ;; esac
     printf '{"step":"session","pid":%s,"started":%s,"since_unix":%s,"own":%s,"account":"%s","peer":"%s","key_id":"%s","serial":%s,"state":"%s"}\n' \
-        "$1" "$began" "$((clock - (ticks - began) / 100))" "$own" "$2" "$3" "$(json "$key_id")" "${serial:-null}" "$5"
+        "$1" "$began" "$((clock - (ticks - began) / 100))" "$own" "$(json "$2")" "$3" "$(json "$key_id")" "${serial:-null}" "$5"
 }
 
 # Prints the processes below $1, itself first.
@@ -106,6 +107,8 @@ below() {
 # Ends the connection of sshd process $1 that began at $2, with all below it. The start time is looked at again right before: a pid
 # may have come to mean another process.
 end_connection() {
+    # Nothing may ever come to mean everything.
+    [ "$1" -gt 1 ] || return 1
     below "$1" | while read -r pid; do
         if process "$pid"; then echo "$pid $started"; fi
     done >"$W/tree"
@@ -220,9 +223,7 @@ later() {
         recorded
         # A session is recorded before it runs anything: where none came, and none was left, there is nothing to look for.
         if [ -n "$known" ] && [ "$known" = "$looked_at" ] && [ "$left_open" = no ]; then continue; fi
-        make_work
-        end_revoked
-        rm -rf "$W"
-        trap - EXIT
+        # On its own: a disk that is full now may not be full at the next look.
+        if (make_work && end_revoked && [ "$left_open" = no ]); then left_open=no; else left_open=yes; fi
     done
 }
