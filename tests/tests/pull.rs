@@ -12,6 +12,8 @@ macro_rules! bench {
 #[allow(dead_code, reason = "shared with the tests of the applier")]
 #[path = "applier/bench.rs"]
 mod bench;
+#[path = "pull/company.rs"]
+mod company;
 #[path = "pull/fetching.rs"]
 mod fetching;
 #[path = "pull/hostile.rs"]
