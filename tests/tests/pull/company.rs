@@ -90,7 +90,7 @@ fn r1_a_machine_that_the_ca_does_not_reach_fetches_from_it_and_proves_a_revocati
     ) else {
         return Ok(());
     };
-    let mut company = company(&fleet)?;
+    let company = company(&fleet)?;
     let mut alice = company.hire("alice@corp.example", &["--pool", "web"])?;
     let admin = fleet.home("admin")?;
     let web = fleet.machine("web-1").admin_key(&admin.public_key()?).start()?;
@@ -155,7 +155,7 @@ fn z6_what_was_published_still_arrives_when_the_ca_is_down() -> Result<()> {
     let Some(fleet) = Fleet::for_test("z6_what_was_published_still_arrives_when_the_ca_is_down") else {
         return Ok(());
     };
-    let mut company = company(&fleet)?;
+    let company = company(&fleet)?;
     let admin = fleet.home("admin")?;
     let machine = fleet.machine("web-1").admin_key(&admin.public_key()?).start()?;
     let (web, tree) = (Web::start(&fleet)?, fleet.folder().join("tree"));
