@@ -1,5 +1,6 @@
 //! The admin commands: one function behind every door (P5), each change in one transaction with its ledger entry.
 
+mod break_glass;
 mod ca_move;
 pub mod change;
 pub mod checkup;
@@ -293,6 +294,20 @@ impl Admin {
             R::AuditList { last, about } => look::ledger(ca, last, about.as_deref()),
             R::AuditVerify { head } => look::verify(ca, head.as_deref()),
             R::AuditExport {} => look::head(ca),
+            R::BreakGlassTrust {
+                public_key,
+                needed,
+                shares,
+            } => {
+                let new = break_glass::New {
+                    public_key,
+                    needed,
+                    shares,
+                };
+                break_glass::replace(ca, actor, Some(new)).await
+            }
+            R::BreakGlassRevoke {} => break_glass::replace(ca, actor, None).await,
+            R::BreakGlassShow {} => break_glass::show(ca),
             R::RecoveryShow {} => recovery::show(ca),
             R::RecoveryFinish { unread } => {
                 let how = if unread {

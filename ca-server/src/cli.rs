@@ -22,6 +22,7 @@ pub mod time;
 use args::{
     BackupArgs, Cli, Command, InitArgs, LockSource, OpenArgs, ServeArgs,
     backup::{BackupOptions, BackupVerb},
+    break_glass::{Offline, Step},
 };
 use output::{Failure, Style, Verdict, print};
 use time::Clock;
@@ -37,8 +38,21 @@ pub struct Setup {
     pub backup: fn(BackupArgs, Clock) -> Result<Report, Failure>,
     /// Opens a backup and checks it.
     pub verify: fn(OpenArgs, Clock) -> Result<Report, Failure>,
+    /// What break-glass credentials need no server for; for new ones the public key too.
+    pub break_glass: fn(Offline, Clock) -> Result<Broken, Failure>,
     /// Puts a backup into a data folder.
     pub restore: fn(OpenArgs, PathBuf, Clock) -> Result<Report, Failure>,
+}
+
+/// What came of a break-glass command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// What to tell.
+    pub report: Report,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// The public key of new credentials.
+    pub public_key: Option<String>,
 }
 
 /// What a command of these tells: for people, and for scripts.
@@ -113,6 +127,39 @@ fn dispatch(cli: Cli, setup: Setup, clock: Clock) -> Result<Verdict, Failure> {
             return tell(restored, &global);
         }
         Command::Recovery(verb) => verb.order(),
+        Command::BreakGlass(verb) => match verb.step() {
+            Step::Ask(order) => order,
+            Step::Offline(offline) => {
+                let done = (setup.break_glass)(offline, clock)?;
+                return tell(done.report, &global).map(|_| done.verdict);
+            }
+            Step::MakeAndTrust(offline, mut order) => {
+                // Asked before anything is written, and the server too: is it there at all?
+                run::agree_to(&mut order)?;
+                run::run(
+                    order::Order::new(ca_api::admin::AdminRequest::BreakGlassShow {})
+                        .into_sink(order::Sink::Nowhere),
+                    &global,
+                    clock,
+                )?;
+                let done = (setup.break_glass)(offline, clock)?;
+                if let ca_api::admin::AdminRequest::BreakGlassTrust { public_key, .. } =
+                    &mut order.request
+                {
+                    *public_key = done.public_key.unwrap_or_default();
+                }
+                run::run(order.into_sink(order::Sink::Nowhere), &global, clock).map_err(
+                    |mut failure| {
+                        failure.hint = format!(
+                            "No machine trusts what was just made: delete the folder and make new ones. {}",
+                            failure.hint
+                        );
+                        failure
+                    },
+                )?;
+                return tell(done.report, &global);
+            }
+        },
         Command::Serve(options) => {
             (setup.serve)(ServeArgs {
                 data: global.data.clone(),
@@ -165,6 +212,16 @@ fn here(cli: &Cli) -> Result<(), clap::Error> {
         ) => Err(Cli::command().error(
             ErrorKind::ArgumentConflict,
             "--url is for admin commands; `init`, `serve`, `backup` and `restore` run on the CA's own host",
+        )),
+        (
+            Command::BreakGlass(
+                args::break_glass::BreakGlassVerb::Make { .. }
+                | args::break_glass::BreakGlassVerb::Revoke { .. },
+            ),
+            Some(_),
+        ) => Err(Cli::command().error(
+            ErrorKind::ArgumentConflict,
+            "break-glass credentials are made and revoked on the CA's own host",
         )),
         _ => Ok(()),
     }

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod auth;
 pub mod backup;
+pub mod break_glass;
 pub mod ca;
 pub mod cli;
 pub mod config;

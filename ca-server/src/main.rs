@@ -4,13 +4,15 @@ use std::{path::PathBuf, process::ExitCode};
 
 use ca_server::{
     backup::{About, BackupError, lock, make, restore, verify},
+    break_glass::open,
     cli::{
-        self, Report, Setup,
-        args::{BackupArgs, InitArgs, KeySource, OpenArgs, ServeArgs},
-        output::Failure,
+        self, Broken, Report, Setup,
+        args::{BackupArgs, InitArgs, KeySource, OpenArgs, ServeArgs, break_glass::Offline},
+        output::{Failure, Verdict},
         passphrase,
         render::{
             backup::{self, InBackup},
+            break_glass,
             setup::{Made, made},
         },
         time::Clock,
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         backup: take,
         verify: look,
         restore: put_back,
+        break_glass: glass,
     })
 }
 
@@ -144,4 +147,70 @@ fn put_back(args: OpenArgs, data: PathBuf, clock: Clock) -> Result<Report, Failu
             "needs_keys": about.keys.is_empty(),
         }),
     })
+}
+
+fn glass(what: Offline, clock: Clock) -> Result<Broken, Failure> {
+    serve::harden();
+    let failed = |error: open::BreakGlassError| Failure::new("break_glass", error.to_string());
+    match what {
+        Offline::Make {
+            folder,
+            shares,
+            needed,
+        } => {
+            let sealed = open::make(&folder, needed, shares, clock.now).map_err(failed)?;
+            Ok(Broken {
+                report: Report {
+                    text: break_glass::made(&folder, needed, shares),
+                    data: json!({ "folder": folder, "public_key": sealed.public_key, "needed": needed, "shares": shares }),
+                },
+                verdict: Verdict::Done,
+                public_key: Some(sealed.public_key),
+            })
+        }
+        Offline::Open { seal, out, minutes } => {
+            let opened = open::open(
+                &seal.sealed,
+                &seal.shares,
+                &out,
+                &seal.who,
+                minutes,
+                clock.now,
+            )
+            .map_err(failed)?;
+            Ok(Broken {
+                report: Report {
+                    text: break_glass::opened(&opened.key, opened.until_unix, clock),
+                    data: json!({ "key": opened.key, "until_unix": opened.until_unix }),
+                },
+                verdict: Verdict::Done,
+                public_key: None,
+            })
+        }
+        Offline::Drill { seal, machines } => {
+            let drilled = open::drill(&seal.sealed, &seal.shares, &machines, &seal.who, clock.now)
+                .map_err(failed)?;
+            let told: Vec<(String, Option<String>)> = drilled
+                .into_iter()
+                .map(|one| (one.machine, one.trouble))
+                .collect();
+            let wrong = told.iter().filter(|(_, trouble)| trouble.is_some()).count();
+            let data: Vec<_> = told
+                .iter()
+                .map(|(machine, trouble)| json!({ "machine": machine, "opens": trouble.is_none(), "trouble": trouble }))
+                .collect();
+            Ok(Broken {
+                report: Report {
+                    text: break_glass::drilled(&told),
+                    data: json!(data),
+                },
+                verdict: match wrong {
+                    0 => Verdict::Done,
+                    all if all == told.len() => Verdict::Failed,
+                    _ => Verdict::Partly,
+                },
+                public_key: None,
+            })
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Accounts of the CA itself and of its admins: no grant reaches them, marked or not.
-const NEVER: [&str; 3] = ["ssh-admin", "ssh-ca-probe", "ssh-ca-sync"];
+const NEVER: [&str; 4] = ["breakglass", "ssh-admin", "ssh-ca-probe", "ssh-ca-sync"];
 
 /// Accounts and groups that stock systems have (uid below 1000), which a grant must be marked for (P6).
 const SYSTEM: &[&str] = &[

@@ -11,6 +11,8 @@ macro_rules! fleet {
     };
 }
 
+#[path = "fleet/break_glass.rs"]
+mod break_glass;
 #[path = "fleet/faults.rs"]
 mod faults;
 #[path = "fleet/fleet_key.rs"]

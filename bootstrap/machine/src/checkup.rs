@@ -314,7 +314,12 @@ fn weight(path: &str, what: &str) -> (Severity, &'static str) {
             )
         };
     }
-    if is(Place::UserCa) || is(Place::Fleet) || is(Place::SyncKeys) || is(Place::AdminUserCa) {
+    if is(Place::UserCa)
+        || is(Place::Fleet)
+        || is(Place::SyncKeys)
+        || is(Place::AdminUserCa)
+        || is(Place::BreakGlassCa)
+    {
         return (
             Severity::Danger,
             "this file decides whose certificates, bundles and logins are believed",

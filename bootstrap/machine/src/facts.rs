@@ -78,6 +78,21 @@ pub enum Fact {
         /// When.
         at_unix: Option<i64>,
     },
+    /// A login with a certificate, by sshd's log. A local user may write such lines too: they alarm, and decide nothing.
+    CertificateLogin {
+        /// When, as the log has it.
+        at: String,
+        /// The account.
+        account: String,
+        /// From which address.
+        from: String,
+        /// The certificate's key ID.
+        key_id: String,
+        /// Its serial.
+        serial: Option<u64>,
+        /// `SHA256:…` of the CA key that signed it.
+        ca: String,
+    },
     /// More than is told.
     Cut {
         /// What of.

@@ -22,6 +22,26 @@ pub const PROBE_ACCOUNT: &str = "ssh-ca-probe";
 /// The principal that opens [`PROBE_ACCOUNT`] on every machine; `_probe` is a reserved pool.
 pub const PROBE_PRINCIPAL: &str = "ssh-ca-probe@_probe";
 
+/// The account that break-glass credentials open, with sudo for all: for the day when everything else is down.
+pub const BREAK_GLASS_ACCOUNT: &str = "breakglass";
+/// The principal that opens it. Not `account@pool`: no grant and no user CA can ever say it.
+pub const BREAK_GLASS_PRINCIPAL: &str = "breakglass";
+/// The principal of a drill: it opens the account too, for one fixed command that prints [`BREAK_GLASS_DRILL_WORDS`].
+pub const BREAK_GLASS_DRILL_PRINCIPAL: &str = "breakglass-drill";
+/// What a drill prints.
+pub const BREAK_GLASS_DRILL_WORDS: &str = "break-glass drill: this machine would open";
+
+/// How the break-glass account stands on a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BreakGlass {
+    /// The CA never had such credentials: there is no account.
+    Never,
+    /// They were revoked: the account stays, and nothing opens it.
+    Shut,
+    /// These CA keys open it, and it alone; the user CA does not.
+    Open(Vec<PublicKey>),
+}
+
 /// What one machine shall be like.
 #[derive(Debug, Clone)]
 pub struct MachineSpec {
@@ -39,6 +59,8 @@ pub struct MachineSpec {
     pub admin: AccountName,
     /// The employees' accounts: active, expired, purged.
     pub accounts: Vec<AccountSpec>,
+    /// The account for the day when everything else is down.
+    pub break_glass: BreakGlass,
     /// The certificate of its plain host key.
     pub host_certificate: Option<Certificate>,
     /// Whether accounts that the CA did not make keep their own keys and passwords.

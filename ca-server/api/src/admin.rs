@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ApiError, Secret};
 
+pub mod break_glass;
 pub mod keys;
 pub mod machines;
 pub mod policy;
 pub mod recovery;
 pub mod view;
 
+pub use break_glass::*;
 pub use keys::*;
 pub use machines::*;
 pub use policy::*;
@@ -477,6 +479,20 @@ pub enum AdminRequest {
     },
     /// The signed head of the ledger. Answer: [`AdminReply::LedgerHead`].
     AuditExport {},
+    /// From now on machines trust this key for the break-glass account, and no earlier one. On the CA host only. Answer:
+    /// [`AdminReply::BreakGlass`].
+    BreakGlassTrust {
+        /// The public half, OpenSSH text.
+        public_key: String,
+        /// How many shares open it.
+        needed: u8,
+        /// Of how many.
+        shares: u8,
+    },
+    /// Nothing opens the break-glass account any longer. On the CA host only. Answer: [`AdminReply::BreakGlass`].
+    BreakGlassRevoke {},
+    /// Answer: [`AdminReply::BreakGlass`].
+    BreakGlassShow {},
     /// After a restore: what machines told of the time since the backup. Answer: [`AdminReply::Recovery`].
     RecoveryShow {},
     /// After a restore: an admin has looked, and issuance opens. Answer: [`AdminReply::Recovery`].
@@ -736,6 +752,8 @@ pub enum AdminReply {
     Verified(LedgerHead),
     /// The head.
     LedgerHead(LedgerHead),
+    /// How the break-glass credentials stand.
+    BreakGlass(BreakGlassView),
     /// How it stands after a restore.
     Recovery(RecoveryView),
 }

@@ -16,6 +16,8 @@ use policies::MachineName;
 use ssh_key::{HashAlg, PublicKey};
 use tokio::{sync::Semaphore, task::JoinSet};
 
+mod uses;
+
 use super::{Admin, Events, change::store_error, machine};
 use crate::{
     ca::{Ca, sha256_hex, unix_ms},
@@ -201,7 +203,11 @@ async fn look(
         }
     };
     let findings = match judged(&report, record, krl, asked_unix) {
-        Ok(findings) => findings.iter().map(|finding| told(finding, name)).collect(),
+        Ok(findings) => findings
+            .iter()
+            .map(|finding| told(finding, name))
+            .chain(uses::found(ca, &report))
+            .collect(),
         Err(why) => return missed(name, asked_unix, "record", why),
     };
     MachineCheck {

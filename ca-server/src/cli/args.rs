@@ -15,6 +15,7 @@ use crate::signer::{SignerSpec, SpecError};
 
 pub mod audit;
 pub mod backup;
+pub mod break_glass;
 pub mod ca;
 pub mod cert;
 pub mod employee;
@@ -222,6 +223,9 @@ pub enum Command {
     Backup(backup::BackupOptions),
     /// Put a backup back, into an empty data folder.
     Restore(backup::RestoreOptions),
+    /// A way in for the day when everything is down: sealed, offline, opened by several people together.
+    #[command(subcommand)]
+    BreakGlass(break_glass::BreakGlassVerb),
     /// After a restore: look, and let people in again.
     #[command(subcommand)]
     Recovery(backup::RecoveryVerb),

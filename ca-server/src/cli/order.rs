@@ -50,6 +50,8 @@ pub enum Sink {
     Document(Option<PathBuf>),
     /// The tree that machines fetch from, into this folder.
     Tree(PathBuf),
+    /// Nowhere: what follows tells.
+    Nowhere,
     /// To standard output; findings of a check-up that are left make the exit code 1.
     Findings,
 }

@@ -11,6 +11,7 @@ use super::{
 
 pub mod audit;
 pub mod backup;
+pub mod break_glass;
 pub mod ca;
 pub mod cert;
 pub mod checkup;
@@ -89,6 +90,7 @@ pub fn reply(reply: &AdminReply, context: &Context) -> String {
         AdminReply::Ledger(lines) => audit::lines(lines, clock),
         AdminReply::Verified(head) => audit::verified(head),
         AdminReply::LedgerHead(head) => audit::signed_head(head),
+        AdminReply::BreakGlass(view) => break_glass::view(view, clock),
         AdminReply::Recovery(view) => recovery::view(view, clock),
         AdminReply::PublishIndex(_) | AdminReply::PublishedFiles(_) => {
             "The answer is meant for `ca-server publish`; --json shows it.\n".to_owned()

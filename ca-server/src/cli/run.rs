@@ -73,6 +73,17 @@ pub fn run(order: Order, global: &GlobalArgs, clock: Clock) -> Result<Verdict, F
     Ok(verdict(&reply, &order.sink))
 }
 
+/// Asks what the order asks, now instead of when it is carried out.
+///
+/// # Errors
+/// The person does not agree, or nobody is there.
+pub fn agree_to(order: &mut Order) -> Result<(), Failure> {
+    order
+        .question
+        .take()
+        .map_or(Ok(()), |question| agree(&question))
+}
+
 fn agree(question: &str) -> Result<(), Failure> {
     if !terminal::somebody_there() {
         let message =
@@ -137,6 +148,7 @@ fn deliver(
     clock: Clock,
 ) -> Result<(), Failure> {
     match (&order.sink, reply) {
+        (Sink::Nowhere, _) => return Ok(()),
         (Sink::Krl(path), AdminReply::KrlFile(base64)) => {
             let bytes = STANDARD.decode(base64).map_err(|error| {
                 Failure::new(

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 
 use super::pull;
 use crate::{
+    break_glass,
     ca::{Ca, sha256_hex, unix_ms},
     keys::{Keys, record::fingerprint},
     ledger::{Actor, Event},
@@ -124,6 +125,11 @@ pub fn spec(
             .parse()
             .map_err(|error: policies::NameError| wrong(error.to_string()))?,
         accounts,
+        break_glass: ca
+            .db
+            .read(break_glass::record)?
+            .on_machines(machine)
+            .map_err(wrong)?,
         host_certificate,
         mode: if record.observed {
             Mode::Observe

@@ -86,6 +86,12 @@ pub enum Event {
         reason: String,
     },
 
+    /// Machines trust this key for the break-glass account, and for nothing else.
+    BreakGlassMade {
+        fingerprint: String,
+        needed: u8,
+        shares: u8,
+    },
     /// An admin took a backup; its ledger ends with this entry or later.
     BackupTaken {
         with_keys: bool,

@@ -12,6 +12,7 @@ use ssh_krl::{CaScope, Entry, Krl};
 
 use super::{GENERATION, RECORD, RecoveryRecord, record, unread_key};
 use crate::{
+    break_glass,
     ca::{Ca, unix_ms},
     fleet::{
         deliver::{Failure, limits},
@@ -325,7 +326,8 @@ fn add(
                 suspend(txn, record, &email, because)?;
             }
         }
-        Revoked::Key(_) | Revoked::Serial { .. } | Revoked::Earlier { .. } => {}
+        Revoked::Key(key) => break_glass::end(txn, key, because.at_unix_ms / 1000)?,
+        Revoked::Serial { .. } | Revoked::Earlier { .. } => {}
     }
     revoke::add(txn, what, because)?;
     record.merged += 1;

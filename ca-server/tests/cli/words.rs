@@ -192,11 +192,6 @@ fn i2_names_are_refused_before_they_travel_with_the_rule() {
 }
 
 #[test]
-fn later_commands_are_not_offered_yet() {
-    assert!(parse("break-glass make").is_err());
-}
-
-#[test]
 fn typos_get_a_suggestion() {
     let error = parse("krl revok alice@corp.example")
         .expect_err("a typo")

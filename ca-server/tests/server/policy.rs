@@ -51,6 +51,9 @@ fn verb(request: &AdminRequest) -> &'static str {
         R::MachineSet { .. } => "machine_set",
         R::MachineEnforce { .. } => "machine_enforce",
         R::MachineRemove { .. } => "machine_remove",
+        R::BreakGlassTrust { .. } => "break_glass_trust",
+        R::BreakGlassRevoke {} => "break_glass_revoke",
+        R::BreakGlassShow {} => "break_glass_show",
         R::RecoveryShow {} => "recovery_show",
         R::RecoveryFinish { .. } => "recovery_finish",
         R::MachinePrepare(_) => "machine_prepare",
@@ -83,7 +86,7 @@ fn verb(request: &AdminRequest) -> &'static str {
 }
 
 /// How many arms `verb` has.
-const VERBS: usize = 64;
+const VERBS: usize = 67;
 
 pub fn every_command() -> Vec<Value> {
     let email = "zoe@corp.example";
@@ -128,6 +131,9 @@ pub fn every_command() -> Vec<Value> {
             "verb": "machine_prepare", "machine": "m", "address": "192.0.2.1", "port": 22, "pools": [], "host_key": "x",
             "admin_account": "ssh-admin", "sshd_version": "OpenSSH_9.2p1", "facts": "{}",
         }),
+        json!({"verb": "break_glass_trust", "public_key": "x", "needed": 2, "shares": 3}),
+        json!({"verb": "break_glass_revoke"}),
+        json!({"verb": "break_glass_show"}),
         json!({"verb": "recovery_show"}),
         json!({"verb": "recovery_finish"}),
         json!({"verb": "machine_probe", "machine": "m", "public_key": "x"}),

@@ -115,6 +115,7 @@ impl Ca {
             sync_from: vec!["10.77.0.0/16".parse()?],
             admin: "ssh-admin".parse()?,
             accounts: vec![account("alice", 61001)?, account("deploy", 61002)?],
+            break_glass: ca_machine::spec::BreakGlass::Never,
             host_certificate: None,
             mode: Mode::Observe,
             openssh: match std::env::var("E2E_OPENSSH")

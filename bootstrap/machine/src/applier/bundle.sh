@@ -29,7 +29,7 @@ read_bundle() {
     offset=$(($(size_of "$W/manifest") + 1))
     while read -r number hash size mode path; do
         case "$mode $path" in
-        "0644 $CA"/user_ca.pub | "0644 $FLEET" | "0644 $CA"/admin_revoked.krl | "0644 $CA"/admin_user_ca.pub) ;;
+        "0644 $CA"/user_ca.pub | "0644 $FLEET" | "0644 $CA"/admin_revoked.krl | "0644 $CA"/admin_user_ca.pub | "0644 $CA"/break_glass_ca.pub) ;;
         "0644 $CA"/host-cert.pub | "0644 $CA"/sync_authorized_keys | "0644 $DROP_IN") ;;
         "0440 /etc/sudoers.d/ssh-ca" | "0700 $STATE/applier" | "0700 $STATE/session-record") ;;
         "0700 $STATE/puller" | "0600 $STATE/pull.conf" | "0600 $STATE/pull-ca.pem") ;;

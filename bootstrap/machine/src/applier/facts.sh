@@ -166,6 +166,8 @@ print_facts() {
     tr -d '\000-\010\013-\037\177' <"$W/facts" | sed 's/\\/\\\\/g; s/"/\\"/g' | awk -F'\t' '
         function text(name, value) { return ",\"" name "\":\"" value "\"" }
         function number(name, value) { return ",\"" name "\":" (value ~ /^(0|[1-9][0-9]*)$/ && length(value) < 19 ? value : "null") }
+        # Nineteen digits fit into 64 bits, whatever they are.
+        function serial(name, value) { return ",\"" name "\":" (value ~ /^(0|[1-9][0-9]*)$/ && length(value) < 20 ? value : "null") }
         function say(fact, rest) { print "{\"step\":\"fact\",\"fact\":\"" fact "\"" rest "}" }
         $1 == "config-line" { say($1, text("file", $2) number("line", $3) text("word", $4) text("value", $5)) }
         $1 == "account" {
@@ -183,6 +185,9 @@ print_facts() {
         $1 == "manifest" { say($1, text("sha256", $2)) }
         $1 == "disk" { say($1, text("place", $2) number("free_kib", $3)) }
         $1 == "log" { say($1, text("source", $2) number("since_unix", $3)) }
+        $1 == "certificate-login" {
+            say($1, text("at", $2) text("account", $3) text("from", $4) text("key_id", $5) serial("serial", $6) text("ca", $7))
+        }
         $1 == "login" { say($1, text("account", $2) text("fingerprint", $3) number("at_unix", $4)) }
         END { if (keys > 600) say("cut", text("what", "keys") number("left_out", keys - 600)) }'
 }

@@ -62,3 +62,46 @@ note_logins() { # SOURCE
         if [ -n "$at" ]; then printf '%s\t%s\t%s\n' "$account" "$fingerprint" "$at" >>"$W/logins"; fi
     done <"$W/last"
 }
+
+# === logins with certificates ====================================================================================================
+
+# Logs that sshd may write to, the newest last.
+plain_logs() {
+    # shellcheck disable=SC2012 # names of logs, looked at below
+    ls -1tr /var/log/auth.log /var/log/auth.log.1 /var/log/secure /var/log/messages 2>/dev/null
+}
+
+# The last logins with a certificate of each account and certificate, from a log on standard input, as facts. Those of the break-glass account are all told.
+certificate_logins() { # FORM
+    awk -v form="$1" '
+        / sshd(-session|-auth)?(\[[0-9]+\])?: Accepted publickey for .* ID .* \(serial [0-9]+\) CA / {
+            stamp = form == "unix" || $1 ~ /^[0-9][0-9][0-9][0-9]-/ ? $1 : $1 " " $2 " " $3
+            account = ""; from = ""; id = ""; serial = ""; ca = ""
+            for (i = 1; i < NF; i++) {
+                if ($i == "for" && account == "") account = $(i + 1)
+                if ($i == "from" && from == "") from = $(i + 1)
+                if ($i == "ID" && id == "") id = $(i + 1)
+                if ($i == "(serial" && serial == "") { serial = $(i + 1); sub(/\).*/, "", serial) }
+                if ($i == "CA" && ca == "") ca = $(i + 2)
+            }
+            if (ca !~ /^SHA256:[A-Za-z0-9+\/]+$/ || length(account) > 64 || length(id) > 200 || length(from) > 64) next
+            fact = "certificate-login\t" stamp "\t" account "\t" from "\t" id "\t" serial "\t" ca
+            if (account == "breakglass") { glass[++g] = fact; next }
+            if (!(serial in last)) order[++n] = serial
+            last[serial] = fact
+        }
+        END {
+            for (k = g > 100 ? g - 99 : 1; k <= g; k++) print glass[k]
+            for (k = n > 200 ? n - 199 : 1; k <= n; k++) print last[order[k]]
+        }'
+}
+
+certificate_facts() {
+    if have journalctl && [ -d /run/systemd/system ]; then
+        within 30 journalctl -q --no-pager -o short-unix --since=-8d _UID=0 _COMM=sshd _COMM=sshd-session 2>/dev/null |
+            certificate_logins unix >>"$W/facts"
+    fi
+    for log in $(plain_logs); do
+        within 30 cat "$log" 2>/dev/null | grep -a ' sshd' | certificate_logins syslog >>"$W/facts"
+    done
+}

@@ -46,6 +46,7 @@ end-sessions) end_ordered ;;
 check)
     check
     facts
+    certificate_facts
     print_facts
     ;;
 keys)

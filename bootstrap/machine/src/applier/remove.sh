@@ -75,7 +75,7 @@ take_off() {
     elif [ -e "$CA" ]; then
         rm -rf "$CA" && printf '{"step":"file","path":"%s","change":"removed"}\n' "$CA"
     fi
-    for name in ssh-ca-sync ssh-ca-probe; do
+    for name in ssh-ca-sync ssh-ca-probe breakglass; do
         look_up "$name"
         if [ -n "$entry" ] && [ "$has_gecos" = "$GECOS_OF_OURS" ]; then
             end_processes_but_ours "$has_uid"

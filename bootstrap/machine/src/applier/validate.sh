@@ -96,6 +96,14 @@ config_holds() {
 			revokedkeys $KRL
 		END
     done
+    if grep -q '^breakglass ' "$W/accounts-wanted"; then
+        # Its own CA and no other, or the user CA would open it.
+        must_say "$1" breakglass <<-END || return 1
+			trustedusercakeys $CA/break_glass_ca.pub
+			authorizedkeysfile none
+			revokedkeys $KRL
+		END
+    fi
     while read -r name; do
         effective "$1" "$name" | grep -vE "$OWN_WORDS" >"$W/after"
         grep -vE "$OWN_WORDS" "$W/before.$name" >"$W/before"

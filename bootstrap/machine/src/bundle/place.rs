@@ -13,6 +13,8 @@ pub enum Place {
     AdminRevoked,
     /// An empty list of CAs for the same two: the user CA is never trusted for them.
     AdminUserCa,
+    /// The break-glass CA public keys, trusted for the break-glass account alone.
+    BreakGlassCa,
     /// The machine's host certificate.
     HostCertificate,
     /// The root-owned `authorized_keys` of `ssh-ca-sync`.
@@ -50,6 +52,7 @@ impl Place {
             Self::Fleet => "/etc/ssh/ca/fleet.pub",
             Self::AdminRevoked => "/etc/ssh/ca/admin_revoked.krl",
             Self::AdminUserCa => "/etc/ssh/ca/admin_user_ca.pub",
+            Self::BreakGlassCa => "/etc/ssh/ca/break_glass_ca.pub",
             Self::HostCertificate => "/etc/ssh/ca/host-cert.pub",
             Self::SyncKeys => "/etc/ssh/ca/sync_authorized_keys",
             Self::Principals(account) => return format!("{PRINCIPALS}{account}"),
@@ -87,6 +90,7 @@ impl Place {
             Self::Fleet,
             Self::AdminRevoked,
             Self::AdminUserCa,
+            Self::BreakGlassCa,
             Self::HostCertificate,
             Self::SyncKeys,
             Self::SshdDropIn,

@@ -6,7 +6,7 @@ use crate::{
     applier::KRL_PATH,
     bundle::{LOOPBACK_KEYS, Place},
     facts::Fact,
-    spec::{PROBE_ACCOUNT, SYNC_ACCOUNT},
+    spec::{BREAK_GLASS_ACCOUNT, PROBE_ACCOUNT, SYNC_ACCOUNT},
 };
 
 /// The answer for a name that nobody has: it holds for every account that no `Match` names.
@@ -85,6 +85,19 @@ impl Scene<'_> {
                     "this machine is enforced, and the account still has a way in that is not the CA's",
                 );
             }
+        }
+        if let Some(account) = self
+            .accounts
+            .iter()
+            .find(|account| account.name == BREAK_GLASS_ACCOUNT && self.is_of_the_ca(&account.name))
+        {
+            let break_glass_ca = Place::BreakGlassCa.path();
+            self.must_hold(
+                account.answer,
+                BREAK_GLASS_ACCOUNT,
+                &[("trustedusercakeys", &break_glass_ca)],
+                "the break-glass account is opened by another CA than its own, or by none",
+            );
         }
         self.other_matches();
     }

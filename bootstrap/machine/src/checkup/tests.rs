@@ -13,6 +13,7 @@ use crate::{
     facts::KeyFact,
     render,
     report::State,
+    spec::BreakGlass,
 };
 
 const NOW: i64 = 1_795_000_000;
@@ -43,6 +44,7 @@ fn bundle() -> Bundle {
         sync_from: Vec::new(),
         admin: "ssh-admin".parse().unwrap(),
         accounts: vec![alice],
+        break_glass: BreakGlass::Never,
         host_certificate: None,
         mode: Mode::Observe,
         openssh: OpenSshVersion(9, 2),

@@ -9,7 +9,9 @@ use policies::AccountName;
 use ssh_key::PublicKey;
 
 use super::{
-    AccountSpec, MachineSpec, Mode, PROBE_ACCOUNT, PROBE_PRINCIPAL, SYNC_ACCOUNT, SudoRule,
+    AccountSpec, BREAK_GLASS_ACCOUNT, BREAK_GLASS_DRILL_PRINCIPAL, BREAK_GLASS_DRILL_WORDS,
+    BREAK_GLASS_PRINCIPAL, BreakGlass, MachineSpec, Mode, PROBE_ACCOUNT, PROBE_PRINCIPAL,
+    SYNC_ACCOUNT, SudoRule,
 };
 use crate::{
     applier,
@@ -105,6 +107,22 @@ pub fn render(
         Place::Principals(probe()),
         format!("restrict,command=\"echo {PROBE_ACCOUNT}\" {PROBE_PRINCIPAL}\n"),
     );
+    match &spec.break_glass {
+        BreakGlass::Never => {}
+        // Empty, not absent: sshd would fall back to nothing else, and a missing file only fills its log.
+        BreakGlass::Shut => {
+            put(Place::BreakGlassCa, String::new());
+        }
+        BreakGlass::Open(keys) => {
+            put(Place::BreakGlassCa, key_lines(keys));
+            put(
+                Place::Principals(break_glass()),
+                format!(
+                    "{BREAK_GLASS_PRINCIPAL}\nrestrict,command=\"echo {BREAK_GLASS_DRILL_WORDS}\" {BREAK_GLASS_DRILL_PRINCIPAL}\n"
+                ),
+            );
+        }
+    }
     if let Some(certificate) = &spec.host_certificate {
         let line = certificate
             .to_openssh()
@@ -149,6 +167,7 @@ fn check(spec: &MachineSpec, generation: u64) -> Result<(), RenderError> {
         let reserved = [
             SYNC_ACCOUNT,
             PROBE_ACCOUNT,
+            BREAK_GLASS_ACCOUNT,
             spec.admin.as_str(),
             "ssh-admin",
         ];
@@ -196,6 +215,12 @@ fn probe() -> AccountName {
     PROBE_ACCOUNT
         .parse()
         .expect("the probe account's name is an account name")
+}
+
+fn break_glass() -> AccountName {
+    BREAK_GLASS_ACCOUNT
+        .parse()
+        .expect("the break-glass account's name is an account name")
 }
 
 fn sync() -> AccountName {
@@ -306,12 +331,24 @@ fn drop_in(spec: &MachineSpec) -> String {
     line(format_args!(
         "    AllowAgentForwarding no\n    X11Forwarding no\n    PermitTunnel no\n"
     ));
+    let break_glass = match &spec.break_glass {
+        BreakGlass::Never => None,
+        BreakGlass::Shut | BreakGlass::Open(_) => {
+            // Its own CA and no other: neither does the user CA open this account, nor that CA any other.
+            line(format_args!(
+                "\nMatch User {BREAK_GLASS_ACCOUNT}\n    TrustedUserCAKeys {}\n",
+                Place::BreakGlassCa.path()
+            ));
+            Some(BREAK_GLASS_ACCOUNT)
+        }
+    };
     // Sorted: somebody who is suspended keeps the place in this line, and sshd need not be reloaded.
     let ours: BTreeSet<&str> = spec
         .accounts
         .iter()
         .map(|account| account.name.as_str())
         .chain([PROBE_ACCOUNT])
+        .chain(break_glass)
         .collect();
     let ours: Vec<&str> = ours.into_iter().collect();
     line(format_args!(
@@ -348,6 +385,11 @@ fn sudoers(spec: &MachineSpec) -> String {
     text.push_str(&format!(
         "{SYNC_ACCOUNT} ALL=(root) NOPASSWD: {applier} \"\"\n"
     ));
+    if let BreakGlass::Open(_) = spec.break_glass {
+        text.push_str(&format!(
+            "{BREAK_GLASS_ACCOUNT} ALL=(ALL:ALL) NOPASSWD: ALL\n"
+        ));
+    }
     for account in active(spec) {
         match &account.sudo {
             SudoRule::None => {}
@@ -388,8 +430,13 @@ fn accounts(spec: &MachineSpec) -> BTreeMap<AccountName, Account> {
         };
         (account.name.clone(), wanted)
     });
+    let break_glass = match spec.break_glass {
+        BreakGlass::Never => None,
+        BreakGlass::Shut | BreakGlass::Open(_) => Some((break_glass(), system())),
+    };
     employees
         .chain([(sync(), system()), (probe(), system())])
+        .chain(break_glass)
         .collect()
 }
 

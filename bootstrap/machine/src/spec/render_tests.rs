@@ -44,6 +44,7 @@ fn spec() -> MachineSpec {
         ],
         admin: "ssh-admin".parse().unwrap(),
         accounts: vec![account("alice")],
+        break_glass: BreakGlass::Never,
         host_certificate: None,
         mode: Mode::Observe,
         openssh: OpenSshVersion(9, 2),
@@ -171,4 +172,48 @@ fn h10_sudo_rules_say_no_more_than_they_seem_to() {
     ] {
         assert!(command(bad).is_err(), "{bad:?}");
     }
+}
+
+#[test]
+fn k6_the_break_glass_ca_opens_its_own_account_and_the_user_ca_does_not() {
+    let mut spec = spec();
+    let never = text(&spec, Place::SshdDropIn);
+    assert!(!never.contains("breakglass"), "{never}");
+    let key = public_key();
+    spec.break_glass = BreakGlass::Open(vec![key.clone()]);
+    let conf = text(&spec, Place::SshdDropIn);
+    assert!(
+        conf.contains(
+            "\nMatch User breakglass\n    TrustedUserCAKeys /etc/ssh/ca/break_glass_ca.pub\n"
+        ),
+        "{conf}"
+    );
+    assert!(
+        conf.contains("Match User alice,breakglass,ssh-ca-probe\n    AuthorizedKeysFile none\n")
+    );
+    let blob = key.to_openssh().unwrap();
+    let blob = blob.split(' ').nth(1).unwrap().to_owned();
+    assert!(text(&spec, Place::BreakGlassCa).contains(&blob));
+    assert!(!text(&spec, Place::UserCa).contains(&blob));
+    let name: policies::AccountName = "breakglass".parse().unwrap();
+    let principals = text(&spec, Place::Principals(name.clone()));
+    assert!(
+        principals.starts_with("breakglass\nrestrict,command="),
+        "{principals}"
+    );
+    assert!(text(&spec, Place::Sudoers).contains("breakglass ALL=(ALL:ALL) NOPASSWD: ALL"));
+
+    // Revoked: the account stays, and nothing opens it.
+    spec.break_glass = BreakGlass::Shut;
+    assert_eq!(text(&spec, Place::BreakGlassCa), "");
+    assert_eq!(text(&spec, Place::Principals(name)), "");
+    assert!(!text(&spec, Place::Sudoers).contains("breakglass"));
+    assert!(text(&spec, Place::SshdDropIn).contains("Match User breakglass\n"));
+
+    // No grant makes it anybody's.
+    spec.accounts.push(account("breakglass"));
+    assert!(matches!(
+        render(&spec, 1, 10, 20),
+        Err(RenderError::Reserved { .. })
+    ));
 }
