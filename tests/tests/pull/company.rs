@@ -34,7 +34,15 @@ fn add(company: &Company, admin: &Home, machine: &Machine, words: &[&str]) -> Re
     let key = machine.host_key()?;
     let output = company
         .bootstrap_command(admin)
-        .args(["add-machine", machine.name(), "--pool", "web", "--yes", "--host-key", &key])
+        .args([
+            "add-machine",
+            machine.name(),
+            "--pool",
+            "web",
+            "--yes",
+            "--host-key",
+            &key,
+        ])
         .args(words)
         .output()?;
     e2e::success("bootstrap add-machine", &output)?;
@@ -93,24 +101,56 @@ fn r1_a_machine_that_the_ca_does_not_reach_fetches_from_it_and_proves_a_revocati
     let company = company(&fleet)?;
     let mut alice = company.hire("alice@corp.example", &["--pool", "web"])?;
     let admin = fleet.home("admin")?;
-    let web = fleet.machine("web-1").admin_key(&admin.public_key()?).start()?;
+    let web = fleet
+        .machine("web-1")
+        .admin_key(&admin.public_key()?)
+        .start()?;
     // Only by a jump is it reached, and the CA jumps nowhere.
     let known = format!("{} {}\n", web.addr(), web.host_key()?);
     fs::write(admin.ssh_path("known_hosts"), known)?;
     let jump = format!("ssh-admin@{}", web.addr());
-    let told = add(&company, &admin, &web, &["--address", "127.0.0.1", "--jump", &jump, "--pull"])?;
+    let told = add(
+        &company,
+        &admin,
+        &web,
+        &["--address", "127.0.0.1", "--jump", &jump, "--pull"],
+    )?;
     ensure!(told.contains("the CA does not log in there"), "{told}");
-    ensure!(told.contains("it fetches for itself, and has reported to the CA"), "{told}");
+    ensure!(
+        told.contains("it fetches for itself, and has reported to the CA"),
+        "{told}"
+    );
     let seen = view(&company, "web-1")?;
-    ensure!(seen["pull"]["reach"] == "pull only" && is_current(&seen), "{seen:#}");
+    ensure!(
+        seen["pull"]["reach"] == "pull only" && is_current(&seen),
+        "{seen:#}"
+    );
 
     alice.home.agent()?;
     alice.login()?;
     let entered = ssh(&alice, &web)?;
-    ensure!(entered.status.success() && said(&entered).contains("alice"), "{}", said(&entered));
-    let revoked = company.ca(&["krl", "revoke", "alice@corp.example", "--reason", "laptop stolen"])?;
-    ensure!(revoked.status.code() == Some(3), "nothing is proven yet: {}", said(&revoked));
-    ensure!(said(&revoked).contains("fetches for itself"), "{}", said(&revoked));
+    ensure!(
+        entered.status.success() && said(&entered).contains("alice"),
+        "{}",
+        said(&entered)
+    );
+    let revoked = company.ca(&[
+        "krl",
+        "revoke",
+        "alice@corp.example",
+        "--reason",
+        "laptop stolen",
+    ])?;
+    ensure!(
+        revoked.status.code() == Some(3),
+        "nothing is proven yet: {}",
+        said(&revoked)
+    );
+    ensure!(
+        said(&revoked).contains("fetches for itself"),
+        "{}",
+        said(&revoked)
+    );
     // Its own timer, and its own word.
     poll("the machine to prove the revocation", || {
         Ok(company.ca(&["krl", "show"])?.status.success())
@@ -130,10 +170,17 @@ fn r1_a_machine_that_the_ca_does_not_reach_fetches_from_it_and_proves_a_revocati
         crate::bench::done(pull(&web)?)?;
         Ok(web.exec(&["id", "-u", "bob"])?.status.success())
     })?;
-    poll("the machine to be as wanted", || Ok(is_current(&view(&company, "web-1")?)))?;
+    poll("the machine to be as wanted", || {
+        Ok(is_current(&view(&company, "web-1")?))
+    })?;
     web.run(&["sh", "-c", "cp /etc/ssl/certs/ca-certificates.crt /var/lib/ssh-ca/pull-ca.pem || : >/var/lib/ssh-ca/pull-ca.pem"])?;
     let report = pull(&web)?;
-    ensure!(report.refusal().is_some_and(|(code, _)| code == "not-fetched"), "another CA's TLS is believed: {report:?}");
+    ensure!(
+        report
+            .refusal()
+            .is_some_and(|(code, _)| code == "not-fetched"),
+        "another CA's TLS is believed: {report:?}"
+    );
     Ok(())
 }
 
@@ -144,7 +191,11 @@ fn serve(web: &Web, folder: &Path) -> Result<()> {
         for file in fs::read_dir(place.path())? {
             let file = file?;
             let name = |name: std::ffi::OsString| name.to_string_lossy().into_owned();
-            web.put_file(&name(place.file_name()), &name(file.file_name()), fs::read(file.path())?);
+            web.put_file(
+                &name(place.file_name()),
+                &name(file.file_name()),
+                fs::read(file.path())?,
+            );
         }
     }
     Ok(())
@@ -152,15 +203,24 @@ fn serve(web: &Web, folder: &Path) -> Result<()> {
 
 #[test]
 fn z6_what_was_published_still_arrives_when_the_ca_is_down() -> Result<()> {
-    let Some(fleet) = Fleet::for_test("z6_what_was_published_still_arrives_when_the_ca_is_down") else {
+    let Some(fleet) = Fleet::for_test("z6_what_was_published_still_arrives_when_the_ca_is_down")
+    else {
         return Ok(());
     };
-    let company = company(&fleet)?;
+    let mut company = company(&fleet)?;
     let admin = fleet.home("admin")?;
-    let machine = fleet.machine("web-1").admin_key(&admin.public_key()?).start()?;
+    let machine = fleet
+        .machine("web-1")
+        .admin_key(&admin.public_key()?)
+        .start()?;
     let (web, tree) = (Web::start(&fleet)?, fleet.folder().join("tree"));
     let address = machine.addr().to_string();
-    let told = add(&company, &admin, &machine, &["--address", &address, "--pull", &web.url()])?;
+    let told = add(
+        &company,
+        &admin,
+        &machine,
+        &["--address", &address, "--pull", &web.url()],
+    )?;
     // Nothing is published yet: told, and no reason to stop.
     ensure!(told.contains("its timer goes on trying"), "{told}");
     ensure!(view(&company, "web-1")?["pull"]["reach"] == "push too");
@@ -175,23 +235,50 @@ fn z6_what_was_published_still_arrives_when_the_ca_is_down() -> Result<()> {
         let told = company.ca_json(&["publish", &folder])?;
         let machines = told["machines"].as_array().context("a list of machines")?;
         let count = |one: &Value| one["written"].as_array().map_or(0, Vec::len);
-        Ok(machines.iter().map(|one| (one["machine"].as_str().unwrap_or_default().to_owned(), count(one))).collect())
+        Ok(machines
+            .iter()
+            .map(|one| {
+                (
+                    one["machine"].as_str().unwrap_or_default().to_owned(),
+                    count(one),
+                )
+            })
+            .collect())
     };
     ensure!(written(&company)? == BTreeMap::from([("web-1".to_owned(), 4)]));
-    ensure!(written(&company)? == BTreeMap::from([("web-1".to_owned(), 0)]), "nothing is written twice");
+    ensure!(
+        written(&company)? == BTreeMap::from([("web-1".to_owned(), 0)]),
+        "nothing is written twice"
+    );
     serve(&web, &tree)?;
-    ensure!(!web.says("corp.example"), "a reader of the place sees a name");
+    ensure!(
+        !web.says("corp.example"),
+        "a reader of the place sees a name"
+    );
     company.kill()?;
     machine.power_on()?;
     crate::bench::done(pull(&machine)?)?;
     let krl = machine.run(&["ssh-keygen", "-Q", "-l", "-f", "/etc/ssh/ca/revoked.krl"])?;
-    ensure!(krl.stdout.contains(&format!("# KRL version {}\n", wanted["krl_wanted"])), "{}", krl.stdout);
-    ensure!(machine.exec(&["id", "-u", "carol"])?.status.success(), "the account came without the CA");
+    ensure!(
+        krl.stdout
+            .contains(&format!("# KRL version {}\n", wanted["krl_wanted"])),
+        "{}",
+        krl.stdout
+    );
+    ensure!(
+        machine.exec(&["id", "-u", "carol"])?.status.success(),
+        "the account came without the CA"
+    );
     // When it is back, both ways agree, and the machine may go.
     company.start()?;
-    poll("the CA to see it as wanted", || Ok(is_current(&view(&company, "web-1")?)))?;
+    poll("the CA to see it as wanted", || {
+        Ok(is_current(&view(&company, "web-1")?))
+    })?;
     company.ca_ok(&["machine", "remove", "web-1", "--yes"])?;
     ensure!(written(&company)?.is_empty());
-    ensure!(fs::read_dir(tree.join("v1"))?.next().is_none(), "its folder is removed");
+    ensure!(
+        fs::read_dir(tree.join("v1"))?.next().is_none(),
+        "its folder is removed"
+    );
     Ok(())
 }
