@@ -544,7 +544,7 @@ async fn r9_a_report_is_the_machines_own_fresh_and_taken_once() {
     assert_eq!(machine.get(&world, "krl").await.status, 401);
     // And where it is removed, nobody's.
     world
-        .verb(json!({"verb": "machine_remove", "machine": "web-2"}))
+        .verb(json!({"verb": "machine_remove", "machine": "web-2", "leave_files": true}))
         .await
         .unwrap();
     assert_eq!(other.get(&world, "krl").await.status, 401);
