@@ -2,7 +2,7 @@
 //!
 //! | back end | where the private key is |
 //! |---|---|
-//! | [`file`] | in an encrypted OpenSSH key file, decrypted into the server's memory |
+//! | [`mod@file`] | in an encrypted OpenSSH key file, decrypted into the server's memory |
 //! | [`agent`] | in whatever an ssh-agent keeps it: memory, a YubiKey, a TPM |
 //! | [`pkcs11`] | in a token or HSM, behind its vendor's module, which runs in a process of its own |
 //!
