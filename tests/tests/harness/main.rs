@@ -321,7 +321,8 @@ fn commands_have_no_terminal_unless_they_are_given_one() {
     let mut command = home.command_tty("sh");
     command.args([
         "-c",
-        "trap 'echo stopped; exit 5' INT; echo ready; read -r _",
+        // Not in one `read`: a signal right before it would be heeded only after a line.
+        "trap 'echo stopped; exit 5' INT; echo ready; i=0; while [ $i -lt 3000 ]; do sleep 0.1; i=$((i + 1)); done",
     ]);
     let mut impatient = Terminal::open(command).unwrap();
     impatient.expect("ready").unwrap();
