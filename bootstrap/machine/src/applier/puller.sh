@@ -300,7 +300,8 @@ report_back() {
     if [ -s "$STATE/pull-reported" ]; then read -r last told <"$STATE/pull-reported"; fi
     is_number "$last" || last=0
     age=$(($(now) - last))
-    says=$(printf '%s' "$refusal" | sha256sum | cut -d' ' -f1)
+    # With what stands here: a report that did not arrive, or was never sent because of a power cut, is sent by the next run.
+    says=$({ printf '%s\n' "$refusal" && cat "$STATE/pulled-krl" "$STATE/pulled-bundle" 2>/dev/null; } | sha256sum | cut -d' ' -f1)
     if [ "$changed" = no ] && [ "${told-}" = "$says" ] && [ "$age" -ge 0 ] && [ "$age" -lt "$REPORT_SECS" ]; then return 0; fi
     find_key || return 0
     # No longer than this for a CA that does not answer: a firewall may swallow what goes there.
