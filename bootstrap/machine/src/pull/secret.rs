@@ -146,7 +146,8 @@ mod tests {
             child.wait_with_output().unwrap().stdout
         };
         for plain in [
-            b"x".to_vec(),
+            // Long enough that it stands nowhere by chance; and not a whole number of blocks.
+            b"one block and a bit".to_vec(),
             b"alice@corp.example/7\n".repeat(400),
             Vec::new(),
         ] {
