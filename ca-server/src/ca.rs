@@ -26,17 +26,30 @@ use crate::{
     tls::room::TlsRoom,
 };
 
-/// The CA's clock. Tests may shift it; nothing else does.
+/// The CA's clock. Tests may shift it or stop it; nothing else does.
 #[derive(Debug, Default)]
 pub struct Clock {
     shift_secs: AtomicI64,
+    /// Where it was stopped, in seconds since 1970; 0 while it runs.
+    stopped_unix: AtomicI64,
 }
 
 impl Clock {
     /// Now.
     #[must_use]
     pub fn now(&self) -> OffsetDateTime {
-        OffsetDateTime::now_utc() + time::Duration::seconds(self.shift_secs.load(Ordering::Relaxed))
+        let running = OffsetDateTime::now_utc();
+        let shown = match self.stopped_unix.load(Ordering::Relaxed) {
+            0 => running,
+            stopped => OffsetDateTime::from_unix_timestamp(stopped).unwrap_or(running),
+        };
+        shown + time::Duration::seconds(self.shift_secs.load(Ordering::Relaxed))
+    }
+
+    /// Shows this second until it is shifted.
+    pub fn stop(&self) {
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        self.stopped_unix.store(now, Ordering::Relaxed);
     }
 
     /// Shows a later (or earlier) time from now on.

@@ -289,41 +289,61 @@ pub struct Begun {
     _lock: nix::fcntl::Flock<fs::File>,
 }
 
+/// Where a restore may begin.
+enum Room {
+    /// There is nothing yet.
+    Nothing,
+    /// A folder that is empty, or what a killed restore left.
+    Folder,
+}
+
+fn room(root: &Path) -> Result<Room, FolderError> {
+    const OURS: [&str; 8] = [
+        BEGUN,
+        "keys",
+        "tls",
+        "config.toml",
+        "config.new",
+        "store.redb",
+        "version",
+        "version.new",
+    ];
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Room::Nothing),
+        Err(error) => return Err(io_error("list", root)(error)),
+    };
+    let names: Vec<String> = entries
+        .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_, _>>()
+        .map_err(io_error("list", root))?;
+    let ours = names.iter().all(|name| OURS.contains(&name.as_str()));
+    if names.is_empty() || (ours && root.join(BEGUN).exists()) {
+        Ok(Room::Folder)
+    } else {
+        Err(FolderError::Exists(root.to_owned()))
+    }
+}
+
 impl Begun {
+    /// Whether there is room for a restore at `root`; nothing is touched.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn check(root: &Path) -> Result<(), FolderError> {
+        room(root).map(drop)
+    }
+
     /// Begins at `root`, which must not exist, be empty, or be what a killed restore left.
     ///
     /// # Errors
     /// When there is something else already, another restore is at work there, or the operating system refuses.
     pub fn begin(root: &Path) -> Result<Self, FolderError> {
-        const OURS: [&str; 8] = [
-            BEGUN,
-            "keys",
-            "tls",
-            "config.toml",
-            "config.new",
-            "store.redb",
-            "version",
-            "version.new",
-        ];
         let marker = root.join(BEGUN);
-        let exists = || FolderError::Exists(root.to_owned());
-        match fs::read_dir(root) {
-            Ok(entries) => {
-                let names: Vec<String> = entries
-                    .map(|entry| {
-                        entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
-                    })
-                    .collect::<Result<_, _>>()
-                    .map_err(io_error("list", root))?;
-                let ours = names.iter().all(|name| OURS.contains(&name.as_str()));
-                if !names.is_empty() && (!ours || !marker.exists()) {
-                    return Err(exists());
-                }
-                fs::set_permissions(root, fs::Permissions::from_mode(0o700))
-                    .map_err(io_error("chmod", root))?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make_dir(root)?,
-            Err(error) => return Err(io_error("list", root)(error)),
+        match room(root)? {
+            Room::Nothing => make_dir(root)?,
+            Room::Folder => fs::set_permissions(root, fs::Permissions::from_mode(0o700))
+                .map_err(io_error("chmod", root))?,
         }
         let file = fs::OpenOptions::new()
             .write(true)
@@ -337,7 +357,7 @@ impl Begun {
         // Killed between the version and the marker: it was finished. Whoever finished it first holds no lock any more.
         if root.join("version").exists() {
             fs::remove_file(&marker).map_err(io_error("remove", &marker))?;
-            return Err(exists());
+            return Err(FolderError::Exists(root.to_owned()));
         }
         let begun = Self {
             folder: Folder {

@@ -1,9 +1,20 @@
 //! `ca-server`: the command line, and the two commands behind which the server itself stands.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::BufRead,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use ca_server::{
-    backup::{About, BackupError, lock, make, restore, verify},
+    backup::{
+        About, BackupError,
+        archive::Contents,
+        lock::{self, Locked, Way},
+        make,
+        restore::{self, Restored},
+        verify,
+    },
     break_glass::open,
     cli::{
         self, Broken, Report, Setup,
@@ -17,6 +28,7 @@ use ca_server::{
         },
         time::Clock,
     },
+    folder::Begun,
     init, serve,
     signer::pkcs11,
 };
@@ -92,20 +104,36 @@ fn take(args: BackupArgs, clock: Clock) -> Result<Report, Failure> {
     })
 }
 
-fn key(args: &OpenArgs) -> Result<lock::Key, BackupError> {
+/// What opens the backup; a person is asked only for what opens this one.
+fn key<R: BufRead>(args: &OpenArgs, backup: &Locked<R>) -> Result<lock::Key, BackupError> {
     Ok(match &args.key {
-        KeySource::Identity(path) => lock::Key::Identities(lock::identities(path)?),
+        KeySource::Identity(path) => {
+            backup.expects(Way::Identity)?;
+            lock::Key::Identities(lock::identities(path)?)
+        }
         KeySource::Passphrase(source) => {
+            backup.expects(Way::Passphrase)?;
             lock::Key::Passphrase(passphrase::read(source, passphrase::Purpose::OpenBackup)?)
         }
     })
 }
 
+fn verified(args: &OpenArgs) -> Result<Contents, BackupError> {
+    let backup = Locked::file(&args.file)?;
+    let key = key(args, &backup)?;
+    verify::locked(backup, &key)
+}
+
+fn restored(args: &OpenArgs, data: &Path, clock: Clock) -> Result<Restored, BackupError> {
+    Begun::check(data)?;
+    let backup = Locked::file(&args.file)?;
+    let key = key(args, &backup)?;
+    restore::locked(backup, &key, data, clock.now)
+}
+
 fn look(args: OpenArgs, clock: Clock) -> Result<Report, Failure> {
     serve::harden();
-    let contents = key(&args)
-        .and_then(|key| verify::file(&args.file, &key))
-        .map_err(failed)?;
+    let contents = verified(&args).map_err(failed)?;
     let manifest = &contents.manifest;
     let rows: Vec<(String, u64)> = manifest
         .tables
@@ -127,9 +155,7 @@ fn look(args: OpenArgs, clock: Clock) -> Result<Report, Failure> {
 
 fn put_back(args: OpenArgs, data: PathBuf, clock: Clock) -> Result<Report, Failure> {
     serve::harden();
-    let restored = key(&args)
-        .and_then(|key| restore::file(&args.file, &key, &data, clock.now))
-        .map_err(failed)?;
+    let restored = restored(&args, &data, clock).map_err(failed)?;
     let about = &restored.contents.manifest.about;
     Ok(Report {
         text: backup::restored(

@@ -1,7 +1,8 @@
 //! The lock around a backup: an age file, to a passphrase or to recipients.
 
 use std::{
-    io::{BufRead, Write},
+    fs::File,
+    io::{BufRead, BufReader, Write},
     path::Path,
     str::FromStr,
 };
@@ -130,33 +131,83 @@ pub fn lock<W: Write>(lock: &Lock, out: W) -> Result<StreamWriter<W>, BackupErro
         .map_err(|why| failed(&why))
 }
 
-/// Opens a locked backup: what is read is authentic to whoever holds the key, piece by piece, and its end too.
-///
-/// # Errors
-/// When it is none, or the key does not fit.
-pub fn unlock<R: BufRead>(key: &Key, input: R) -> Result<StreamReader<R>, BackupError> {
+/// What opens a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// A passphrase.
+    Passphrase,
+    /// The identity of one of its recipients.
+    Identity,
+}
+
+/// A backup that is still locked.
+pub struct Locked<R> {
+    decryptor: Decryptor<R>,
+}
+
+impl Locked<BufReader<File>> {
+    /// Looks at a file, before anybody is asked for what opens it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no backup.
+    pub fn file(path: &Path) -> Result<Self, BackupError> {
+        let file = File::open(path).map_err(file_error("read", path))?;
+        Self::new(BufReader::new(file))
+    }
+}
+
+impl<R: BufRead> Locked<R> {
+    /// Reads as far as it can be read without a key.
+    ///
+    /// # Errors
+    /// When this is no backup.
+    pub fn new(input: R) -> Result<Self, BackupError> {
+        let decryptor = Decryptor::new_buffered(input)
+            .map_err(|error| BackupError::NotOne(error.to_string()))?;
+        Ok(Self { decryptor })
+    }
+
+    /// Whether it is opened this way.
+    ///
+    /// # Errors
+    /// When it is opened the other way.
+    pub fn expects(&self, way: Way) -> Result<(), BackupError> {
+        match (way, self.decryptor.is_scrypt()) {
+            (Way::Passphrase, false) => {
+                Err(BackupError::OtherLock("recipients, not with a passphrase"))
+            }
+            (Way::Identity, true) => Err(BackupError::OtherLock("a passphrase, not to recipients")),
+            (Way::Passphrase, true) | (Way::Identity, false) => Ok(()),
+        }
+    }
+
+    /// Opens it: what is read is authentic to whoever holds the key, piece by piece, and its end too.
+    ///
+    /// # Errors
+    /// When the key does not fit.
+    pub fn unlock(self, key: &Key) -> Result<StreamReader<R>, BackupError> {
+        let opened = match key {
+            Key::Passphrase(passphrase) => {
+                self.expects(Way::Passphrase)?;
+                let mut identity = scrypt::Identity::new(secret(passphrase));
+                identity.set_max_work_factor(MAX_WORK_FACTOR);
+                self.decryptor
+                    .decrypt(std::iter::once(&identity as &dyn age::Identity))
+            }
+            Key::Identities(identities) => {
+                self.expects(Way::Identity)?;
+                let all = identities.iter();
+                self.decryptor
+                    .decrypt(all.map(|identity| identity as &dyn age::Identity))
+            }
+        };
+        opened.map_err(|error| not_opened(error, key))
+    }
+}
+
+fn not_opened(error: age::DecryptError, key: &Key) -> BackupError {
     use age::DecryptError as E;
-    let decryptor =
-        Decryptor::new_buffered(input).map_err(|error| BackupError::NotOne(error.to_string()))?;
-    let opened = match (key, decryptor.is_scrypt()) {
-        (Key::Passphrase(_), false) => {
-            return Err(BackupError::OtherLock("recipients, not with a passphrase"));
-        }
-        (Key::Identities(_), true) => {
-            return Err(BackupError::OtherLock("a passphrase, not to recipients"));
-        }
-        (Key::Passphrase(passphrase), true) => {
-            let mut identity = scrypt::Identity::new(secret(passphrase));
-            identity.set_max_work_factor(MAX_WORK_FACTOR);
-            decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity))
-        }
-        (Key::Identities(identities), false) => decryptor.decrypt(
-            identities
-                .iter()
-                .map(|identity| identity as &dyn age::Identity),
-        ),
-    };
-    opened.map_err(|error| match (error, key) {
+    match (error, key) {
         (E::DecryptionFailed | E::KeyDecryptionFailed | E::NoMatchingKeys, Key::Passphrase(_)) => {
             BackupError::WrongPassphrase
         }
@@ -164,7 +215,7 @@ pub fn unlock<R: BufRead>(key: &Key, input: R) -> Result<StreamReader<R>, Backup
             BackupError::WrongIdentity
         }
         (error, _) => BackupError::Damaged(error.to_string()),
-    })
+    }
 }
 
 fn secret(passphrase: &Secret) -> SecretString {

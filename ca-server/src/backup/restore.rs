@@ -1,7 +1,7 @@
 //! `restore`: a backup becomes a data folder, and everything that only rises is raised above what the lost CA may have done since (S7).
 
 use std::{
-    io::Read,
+    io::{BufRead, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use super::{
     About, BackupError,
     archive::{self, Contents, Taker},
+    lock::{Key, Locked},
     verify::ca_id,
 };
 use crate::{
@@ -50,15 +51,13 @@ pub struct Restored {
 ///
 /// # Errors
 /// See [`restore`].
-pub fn file(
-    path: &Path,
-    key: &super::lock::Key,
+pub fn locked<R: BufRead>(
+    backup: Locked<R>,
+    key: &Key,
     root: &Path,
     now: OffsetDateTime,
 ) -> Result<Restored, BackupError> {
-    let file = std::fs::File::open(path).map_err(super::file_error("read", path))?;
-    let input = super::lock::unlock(key, std::io::BufReader::new(file))?;
-    restore(input, root, now, &plain)
+    restore(backup.unlock(key)?, root, now, &plain)
 }
 
 /// Puts the archive that `input` gives into `root`, which must not exist, be empty, or be what a killed restore left.

@@ -1,24 +1,23 @@
 //! `backup verify`: opens a backup, checks every hash, the manifest's signature and the whole chain of the ledger; writes nothing.
 
-use std::{io::Read, path::Path};
+use std::io::{BufRead, Read};
 
 use super::{
     About, BackupError,
     archive::{self, Contents, Taker},
-    lock::{self, Key},
+    lock::{Key, Locked},
 };
 use crate::{
     ledger::{CaId, Chain, ChainError},
     store::Table,
 };
 
-/// Opens the file and reads it to its end.
+/// Opens it and reads it to its end.
 ///
 /// # Errors
 /// The first thing that is not as it must be.
-pub fn file(path: &Path, key: &Key) -> Result<Contents, BackupError> {
-    let file = std::fs::File::open(path).map_err(super::file_error("read", path))?;
-    archive(lock::unlock(key, std::io::BufReader::new(file))?)
+pub fn locked<R: BufRead>(backup: Locked<R>, key: &Key) -> Result<Contents, BackupError> {
+    archive(backup.unlock(key)?)
 }
 
 /// The same for an archive that is open already.

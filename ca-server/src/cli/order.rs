@@ -11,6 +11,8 @@ pub struct Order {
     pub request: AdminRequest,
     /// What to ask the person first; `None` if nothing hurts, or `--yes` was given.
     pub question: Option<String>,
+    /// What must be there for the question to make sense: it is looked up before anybody is asked.
+    pub look: Option<AdminRequest>,
     /// Where the answer goes.
     pub sink: Sink,
     /// What follows where the answer is a plan.
@@ -104,6 +106,7 @@ impl Order {
         Self {
             request,
             question: None,
+            look: None,
             sink: Sink::Print,
             apply: None,
         }
@@ -123,6 +126,20 @@ impl Order {
             self.question = Some(question.into());
         }
         self
+    }
+
+    /// The same, of something that has to be there.
+    #[must_use]
+    pub fn asking_of(
+        mut self,
+        consent: Consent,
+        look: AdminRequest,
+        question: impl Into<String>,
+    ) -> Self {
+        if consent == Consent::Ask {
+            self.look = Some(look);
+        }
+        self.asking(consent, question)
     }
 
     /// Sends the answer elsewhere.

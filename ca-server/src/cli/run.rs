@@ -1,12 +1,13 @@
 //! Carries out one admin command: asks first where it hurts, sends it, follows it, and puts the answer where it belongs.
 
 use std::{
+    borrow::Cow,
     io::Write as _,
     path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ca_api::admin::{AdminReply, AdminRequest, Invitation, RevokeTarget};
+use ca_api::admin::{AdminReply, AdminRequest, CaKeys, Invitation, RevokeTarget};
 
 use self::apply::Next;
 use super::{
@@ -28,9 +29,6 @@ mod publish;
 /// # Errors
 /// Refused by the person or the server, or the server cannot be asked.
 pub fn run(order: Order, global: &GlobalArgs, clock: Clock) -> Result<Verdict, Failure> {
-    if let Some(question) = &order.question {
-        agree(question)?;
-    }
     let style = if global.json {
         Style::Json
     } else {
@@ -51,6 +49,13 @@ pub fn run(order: Order, global: &GlobalArgs, clock: Clock) -> Result<Verdict, F
         progress.finish();
         reply
     };
+    if let Some(question) = &order.question {
+        somebody_to_ask()?;
+        if let Some(look) = &order.look {
+            exchange(look)?;
+        }
+        agree(question)?;
+    }
     let mut reply = exchange(&order.request)?;
     if let Some(apply) = &order.apply {
         match apply::next(apply, &order.request, &reply, global, clock)? {
@@ -84,14 +89,19 @@ pub fn agree_to(order: &mut Order) -> Result<(), Failure> {
         .map_or(Ok(()), |question| agree(&question))
 }
 
-fn agree(question: &str) -> Result<(), Failure> {
-    if !terminal::somebody_there() {
-        let message =
-            "this needs a confirmation, and there is no terminal to ask on; nothing was changed";
-        let mut failure = Failure::new("not_confirmed", message);
-        failure.hint = "Give --yes if it is meant.".to_owned();
-        return Err(failure);
+fn somebody_to_ask() -> Result<(), Failure> {
+    if terminal::somebody_there() {
+        return Ok(());
     }
+    let message =
+        "this needs a confirmation, and there is no terminal to ask on; nothing was changed";
+    let mut failure = Failure::new("not_confirmed", message);
+    failure.hint = "Give --yes if it is meant.".to_owned();
+    Err(failure)
+}
+
+fn agree(question: &str) -> Result<(), Failure> {
+    somebody_to_ask()?;
     match terminal::confirm(question) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::new(
@@ -186,7 +196,7 @@ fn deliver(
                 employee: employee(&order.request),
                 width: terminal::width(),
             };
-            print(&render::reply(reply, &context))?;
+            print(&render::reply(&unread(reply, global), &context))?;
             match reply {
                 AdminReply::PolicyApplied(applied) => {
                     applied.invitations.iter().try_for_each(|invitation| {
@@ -199,6 +209,20 @@ fn deliver(
                 _ => Ok(()),
             }
         }
+    }
+}
+
+/// Leaves out what the person has just read on the same screen, while the command ran.
+fn unread<'a>(reply: &'a AdminReply, global: &GlobalArgs) -> Cow<'a, AdminReply> {
+    match reply {
+        AdminReply::CaKeys(keys) if !global.quiet && terminal::shows_both_outputs() => {
+            Cow::Owned(AdminReply::CaKeys(CaKeys {
+                did: Vec::new(),
+                machines: Vec::new(),
+                ..keys.clone()
+            }))
+        }
+        _ => Cow::Borrowed(reply),
     }
 }
 

@@ -17,6 +17,12 @@ pub fn somebody_there() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
+/// Do progress and answer come out on the same screen?
+#[must_use]
+pub fn shows_both_outputs() -> bool {
+    io::stdout().is_terminal() && io::stderr().is_terminal()
+}
+
 /// How many columns standard output has, where it is a terminal.
 #[must_use]
 pub fn width() -> Option<usize> {

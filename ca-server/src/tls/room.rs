@@ -15,7 +15,7 @@ use crate::{
     config::{Config, OwnTls},
     folder::{Folder, Others, check_outside},
     http::accept::TlsInForce,
-    keys::{Life, Seal},
+    keys::{KeysError, Life, Seal},
     ledger::{Actor, Event},
     store::{Db, ReadError, StoreError, WriteError},
 };
@@ -34,6 +34,9 @@ pub enum ReplaceError {
     /// A file or a certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The CA's other keys, whose table this is too.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -293,6 +296,7 @@ pub async fn take(ca: &Ca, actor: &Actor, step: Step) -> Result<Generation, Repl
         .await;
     // Also where it is not known how the commit ended: what the store says counts.
     room.refresh(&ca.db, now)?;
+    ca.key_room.refresh(&ca.db)?;
     committed?;
     for old in all.iter().filter(|one| ended(one)) {
         forget(folder, old.number)?;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     binary::{server, value},
@@ -126,10 +126,45 @@ fn what_hurts_is_asked_on_a_terminal() {
             "{screen}"
         );
     }
-    assert_eq!(script.asked().len(), 0, "nothing was sent");
+    let verbs = || -> Vec<String> {
+        let asked = script.asked();
+        let verb = |body: &Value| body["verb"].as_str().unwrap_or_default().to_owned();
+        asked.iter().map(|one| verb(&one.body)).collect()
+    };
+    assert_eq!(verbs(), ["machine_show"; 3], "nothing but looks was sent");
     let (code, screen) = on_terminal(data.path(), &words, &[("Go on? [y/N]", "y")]);
     assert_eq!(code, 0, "{screen}");
+    assert_eq!(verbs()[3..], ["machine_show", "machine_remove"]);
+
+    // What is not there is said at once, and nobody has to agree to it first.
+    let unknown =
+        json!({ "code": "not_found", "message": "there is no machine web-1", "hint": "" });
+    let (data, script, _runtime) = server(Answer::json(404, &unknown));
+    let (code, screen) = on_terminal(data.path(), &words, &[]);
+    assert_eq!(code, 1, "{screen}");
+    assert!(screen.contains("there is no machine web-1"), "{screen}");
+    assert!(!screen.contains("Go on?"), "{screen}");
     assert_eq!(script.asked().len(), 1);
+}
+
+#[test]
+fn what_was_said_on_the_way_is_not_said_again_at_the_end() {
+    let said = "made user_ca.2, the next user CA key";
+    let keys = ca_api::admin::CaKeys {
+        did: vec![said.to_owned()],
+        ..ca_keys()
+    };
+    let (data, _script, _runtime) =
+        server(Answer::events(&[note(said), done("ca_keys", &value(keys))]));
+    let words = ["ca", "rotate", "user"];
+    let (_, screen) = on_terminal(data.path(), &words, &[]);
+    assert_eq!(screen.matches(said).count(), 1, "{screen}");
+    assert!(screen.contains("FINGERPRINT"), "{screen}");
+    // Where the answer goes elsewhere than the progress it is whole.
+    let output = crate::binary::run(data.path(), &words);
+    assert_eq!(crate::binary::out(&output).matches(said).count(), 1);
+    let (_, screen) = on_terminal(data.path(), &["ca", "rotate", "user", "--quiet"], &[]);
+    assert_eq!(screen.matches(said).count(), 1, "{screen}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use ca_server::{
     backup::{
         BackupError,
         dump::{Include, Source, about, dump},
-        lock::{Key, Lock, lock, unlock},
+        lock::{Key, Lock, Locked, lock},
         restore::{self, plain},
         verify,
     },
@@ -326,7 +326,7 @@ async fn s7_h8_a_restore_that_is_killed_at_any_commit_is_run_again_and_converges
 
 /// Reads the archive out of a locked one.
 fn opened(locked: &[u8], key: &Key) -> Result<ca_server::backup::archive::Contents, BackupError> {
-    verify::archive(unlock(key, locked)?)
+    verify::locked(Locked::new(locked)?, key)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -365,6 +365,7 @@ async fn i7_a_lifetime_is_what_policy_allows_to_the_second_and_backdated_by_60_a
 #[tokio::test(flavor = "multi_thread")]
 async fn i7_no_certificate_outlives_the_session_and_the_session_ends_to_the_second() {
     let (world, alice) = alice_on(&["web"]).await;
+    world.ca.clock.stop();
     let session = world.login(&alice).await;
     assert_eq!(
         session.ends_unix - world.now(),
@@ -389,6 +390,7 @@ async fn i7_no_certificate_outlives_the_session_and_the_session_ends_to_the_seco
 #[tokio::test(flavor = "multi_thread")]
 async fn i7_no_certificate_outlives_its_grant() {
     let (world, alice) = alice_on(&["web"]).await;
+    world.ca.clock.stop();
     world.pool("db").await;
     let until = world.now() + 1800;
     world

@@ -376,6 +376,7 @@ async fn r1_a_machine_that_only_fetches_is_proven_by_its_own_report_and_by_nothi
         assert_eq!(answer.status, 204, "{what}: {}", answer.text());
         assert_eq!(krl(&world).await.behind.len(), 1, "{what} proves nothing");
     }
+    world.ca.clock.stop();
     world.ca.clock.shift(10);
     assert_eq!(
         machine.report(&world, &[good.clone(), done()]).await.status,

@@ -97,9 +97,9 @@ async fn k1_s7_a_backup_taken_while_serving_comes_back_without_and_with_its_keys
 
     // K1: what is inside of the lock holds no private key either: the files in it are locked themselves.
     let key = ca_server::backup::lock::Key::Passphrase(ca_api::Secret::new(LOCK.to_owned()));
-    let file = fs::File::open(&whole).unwrap();
     let mut plain = Vec::new();
-    let mut inside = ca_server::backup::lock::unlock(&key, std::io::BufReader::new(file)).unwrap();
+    let locked = ca_server::backup::lock::Locked::file(&whole).unwrap();
+    let mut inside = locked.unlock(&key).unwrap();
     std::io::Read::read_to_end(&mut inside, &mut plain).unwrap();
     assert!(
         contains(&plain, b"alice@corp.example"),

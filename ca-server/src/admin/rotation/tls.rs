@@ -107,7 +107,7 @@ fn refused(error: ReplaceError) -> ApiError {
         ReplaceError::NothingRetires => ApiError::new(ErrorCode::Conflict, error.to_string())
             .hint("`ca-server ca rotate tls` puts another one in its place"),
         ReplaceError::Store(error) => store_error(&error),
-        ReplaceError::Tls(_) => ApiError::new(ErrorCode::Unavailable, error.to_string())
+        ReplaceError::Tls(_) | ReplaceError::Keys(_) => ApiError::new(ErrorCode::Unavailable, error.to_string())
             .hint("what was done before is durable; `ca-server ca list` shows how it stands"),
     }
 }

@@ -185,8 +185,14 @@ impl EmployeeVerb {
                     "Remove {email}? Everything that they hold is revoked, and nobody ever gets their email, account or uid \
                      again.{homes} This cannot be taken back (`employee suspend` can)."
                 );
-                Order::new(AdminRequest::EmployeeRemove { email, purge })
-                    .asking(consent.consent(), question)
+                let look = AdminRequest::EmployeeShow {
+                    email: email.clone(),
+                };
+                Order::new(AdminRequest::EmployeeRemove { email, purge }).asking_of(
+                    consent.consent(),
+                    look,
+                    question,
+                )
             }
         }
     }

@@ -142,11 +142,14 @@ impl MachineVerb {
                          account stays as it is."
                     )
                 };
+                let look = AdminRequest::MachineShow {
+                    machine: name.clone(),
+                };
                 Order::new(AdminRequest::MachineRemove {
                     machine: name,
                     leave_files,
                 })
-                .asking(consent.consent(), question)
+                .asking_of(consent.consent(), look, question)
             }
         }
     }

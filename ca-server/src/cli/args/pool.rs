@@ -116,9 +116,10 @@ impl PoolVerb {
                     "Remove the pool {pool} by force? Every grant on it is lost, the certificates that carry one are revoked, \
                      and its machines leave it."
                 );
+                let look = AdminRequest::PoolShow { pool: pool.clone() };
                 let order = Order::new(AdminRequest::PoolRemove { pool, force });
                 if force {
-                    order.asking(consent.consent(), question)
+                    order.asking_of(consent.consent(), look, question)
                 } else {
                     order
                 }
