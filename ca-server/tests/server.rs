@@ -19,6 +19,8 @@ mod enrolment;
 mod fleet_key;
 #[path = "server/issuance.rs"]
 mod issuance;
+#[path = "server/killed.rs"]
+mod killed;
 #[path = "server/policy.rs"]
 mod policy;
 #[path = "server/process.rs"]

@@ -30,9 +30,10 @@ impl Held {
         })
     }
 
-    /// With its signer, where that is among those that are open.
+    /// With its signer, where that is among those that are open. One that is over signs nothing, also before it is forgotten.
     pub(super) fn opened_by(mut self, signers: &BTreeMap<String, Arc<dyn Signer>>) -> Self {
-        self.signer = signers.get(&self.fingerprint).cloned();
+        let over = matches!(self.record.life, Life::Retired | Life::Compromised);
+        self.signer = signers.get(&self.fingerprint).filter(|_| !over).cloned();
         self
     }
 

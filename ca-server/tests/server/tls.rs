@@ -17,7 +17,7 @@ async fn take(world: &World, step: Step) {
 }
 
 /// Does a client that pinned this certificate get through the handshake and an answer?
-async fn answers(world: &World, pem: &[u8]) -> bool {
+pub async fn answers(world: &World, pem: &[u8]) -> bool {
     let stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
     let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
     let connector = tokio_rustls::TlsConnector::from(trusting(pem));
@@ -25,7 +25,7 @@ async fn answers(world: &World, pem: &[u8]) -> bool {
 }
 
 /// The certificate in force.
-fn pem(world: &World, number: u32) -> Vec<u8> {
+pub fn pem(world: &World, number: u32) -> Vec<u8> {
     let name = match number {
         1 => "ca.pem".to_owned(),
         number => format!("ca.{number}.pem"),
@@ -33,7 +33,7 @@ fn pem(world: &World, number: u32) -> Vec<u8> {
     std::fs::read(world.folder.path().join("ca/tls").join(name)).unwrap()
 }
 
-fn key_is_there(world: &World, number: u32) -> bool {
+pub fn key_is_there(world: &World, number: u32) -> bool {
     let name = match number {
         1 => "ca.key".to_owned(),
         number => format!("ca.{number}.key"),
