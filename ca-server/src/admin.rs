@@ -284,7 +284,7 @@ impl Admin {
                     .await
             }
             R::CaCompromise { key, reason } => {
-                self.ca_compromise(actor, key, &reason, events).await
+                self.ca_compromise(actor, &key, &reason, events).await
             }
             R::CaRetire { key, leave_behind } => {
                 self.ca_retire(actor, &key, &leave_behind, events).await

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use ca_api::admin::Pace;
 use policies::MachineName;
 
-pub use compromise::{Emergency, compromise};
+pub use compromise::{Emergency, Lost, compromise};
 pub use stage::{Stage, Waiting, stage};
 
 use crate::{
@@ -164,11 +164,19 @@ async fn begin_fleet(ca: &Arc<Ca>, actor: &Actor, wish: &Wish) -> Result<String,
         began_unix: ca.clock.now().unix_timestamp(),
     };
     let old = ca.keys().fleet.current_held().record().name();
-    let new = succession::change(ca, actor, Reason::Rotation(Some(&plan))).await?;
+    let place = wish.place.clone().unwrap_or(Place::FILE);
+    let in_file = place.spec == SignerSpec::File;
+    let reason = Reason::Rotation(Some(&plan));
+    let new = succession::change_in(ca, actor, reason, place)
+        .await?
+        .name();
+    let whereabouts = if in_file {
+        format!("its file keys/{new} is encrypted with the CA's passphrase")
+    } else {
+        "it is where --signer says, and was proven there".to_owned()
+    };
     Ok(format!(
-        "made {0}, which signs from now on: {old} has named it, and each machine is led from one to the other; its file keys/{0} is \
-         encrypted with the CA's passphrase",
-        new.name()
+        "made {new}, which signs from now on: {old} has named it, and each machine is led from one to the other; {whereabouts}"
     ))
 }
 

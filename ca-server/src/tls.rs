@@ -1,7 +1,8 @@
 //! The server's own TLS: a CA made at `init`, whose fingerprint employees pin, and a leaf made at each start.
 //!
 //! When the CA is replaced, the old one signs the new one's key as well (a cross-certificate). While the old one retires the server sends
-//! `leaf, new CA, new CA signed by the old one, old CA`: whoever pinned either of them finds a path.
+//! `leaf, new CA signed by the old one, new CA, old CA`: whoever pinned either of them finds a path. The order matters to those that try no
+//! second one: OpenSSL stops at the first issuer that it finds, so it must not be a CA that signed itself.
 
 pub mod lives;
 pub mod room;
@@ -64,8 +65,17 @@ pub struct Tls {
     number: u32,
     ca: CertificateDer<'static>,
     key: KeyPair,
-    /// For those who pinned a CA before this one: each cross-certificate and the CA that signed it, the newest first.
-    bridge: Vec<CertificateDer<'static>>,
+    /// For those who pinned a CA before this one, the newest first.
+    bridge: Vec<Span>,
+}
+
+/// What leads from a CA to the one after it.
+#[derive(Clone)]
+struct Span {
+    /// The key of the one after it, signed by the elder.
+    cross: CertificateDer<'static>,
+    /// The CA before it.
+    elder: CertificateDer<'static>,
 }
 
 /// Which generations of the TLS CA count.
@@ -136,15 +146,16 @@ impl Tls {
     ) -> Result<Self, TlsError> {
         let mut successor = Self::make(folder, seal, number, now)?;
         let mut params = ca_params(number);
-        // Below it there may be the cross-certificate of a CA after it.
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.not_before = now - Duration::hours(1);
         params.not_after = now + CA_LIFETIME;
         let own = ca_params(self.number);
         let cross = params.signed_by(&successor.key, &Issuer::from_params(&own, &self.key))?;
         folder.write(&path(number, "cross.pem"), cross.pem().as_bytes())?;
-        successor.bridge = [cross.der().clone(), self.ca.clone()]
-            .into_iter()
+        let span = Span {
+            cross: cross.der().clone(),
+            elder: self.ca.clone(),
+        };
+        successor.bridge = std::iter::once(span)
             .chain(self.bridge.iter().cloned())
             .collect();
         Ok(successor)
@@ -167,8 +178,10 @@ impl Tls {
         let mut bridge = Vec::new();
         let mut younger = line.current;
         for elder in &line.retiring {
-            bridge.push(certificate(folder, &path(younger, "cross.pem"))?);
-            bridge.push(certificate(folder, &path(*elder, "pem"))?);
+            bridge.push(Span {
+                cross: certificate(folder, &path(younger, "cross.pem"))?,
+                elder: certificate(folder, &path(*elder, "pem"))?,
+            });
             younger = *elder;
         }
         Ok(Self {
@@ -191,13 +204,24 @@ impl Tls {
     /// Its certificate as PEM, while it is taking the place of another: what a client that pinned that one is to learn.
     #[must_use]
     pub fn announced(&self) -> Option<String> {
-        (!self.bridge.is_empty()).then(|| to_pem(&self.ca))
+        (!self.bridge.is_empty()).then(|| self.newest())
     }
 
-    /// The CA certificate, PEM: what machines that fetch check this server with.
+    /// Its certificate as PEM.
+    #[must_use]
+    pub fn newest(&self) -> String {
+        to_pem(&self.ca)
+    }
+
+    /// The CA certificate and those before it that count still, PEM: what machines that fetch check this server with. With all of them they
+    /// find a path at every moment of a replacement, whatever builds it.
     #[must_use]
     pub fn pem(&self) -> String {
-        to_pem(&self.ca)
+        let elders = self.bridge.iter().map(|span| &span.elder);
+        std::iter::once(&self.ca)
+            .chain(elders)
+            .map(to_pem)
+            .collect()
     }
 
     /// What employees pin: `SHA256:` and the unpadded base64 of the SHA-256 of the CA certificate (DER).
@@ -228,9 +252,13 @@ impl Tls {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let ca = ca_params(self.number);
         let leaf = params.signed_by(&key, &Issuer::from_params(&ca, &self.key))?;
-        let chain = [leaf.der().clone(), self.ca.clone()]
-            .into_iter()
-            .chain(self.bridge.iter().cloned());
+        let crosses = self.bridge.iter().map(|span| &span.cross);
+        let elders = self.bridge.iter().map(|span| &span.elder);
+        let chain = std::iter::once(leaf.der())
+            .chain(crosses)
+            .chain([&self.ca])
+            .chain(elders)
+            .cloned();
         server_config(
             chain.collect(),
             PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
@@ -328,7 +356,8 @@ fn ca_params(number: u32) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    // Below it there may be the cross-certificate of a CA after it.
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
 }

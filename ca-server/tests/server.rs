@@ -21,6 +21,8 @@ mod fleet_key;
 mod issuance;
 #[path = "server/killed.rs"]
 mod killed;
+#[path = "server/lost.rs"]
+mod lost;
 #[path = "server/policy.rs"]
 mod policy;
 #[path = "server/process.rs"]

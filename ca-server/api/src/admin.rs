@@ -434,8 +434,8 @@ pub enum AdminRequest {
     /// A key is in somebody else's hands: it is revoked, and another one signs at once. Progress per machine. Answer:
     /// [`AdminReply::CaKeys`].
     CaCompromise {
-        /// Which.
-        key: CaKey,
+        /// `user`, `host`, `fleet`, `tls`: every such key that anybody trusts; or the name or fingerprint of one.
+        key: String,
         /// For the ledger.
         #[serde(default)]
         reason: String,

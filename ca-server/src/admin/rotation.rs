@@ -1,5 +1,6 @@
 //! `ca list`, `ca rotate`, `ca compromise`, `ca retire`: the CA's own keys, as an admin sees and replaces them.
 
+mod compromise;
 mod tls;
 
 use ca_api::{
@@ -23,7 +24,7 @@ use crate::{
     ledger::Actor,
     records::{MachineStatus, SeenRecord, fleet},
     revoke::krl,
-    rotate::{self, RotateError, Stage, Wish, stage},
+    rotate::{self, RotateError, Stage, Waiting, Wish, stage},
     store::{KeyRange, Read, ReadError, Snapshot, Table},
     tls::room::Step,
 };
@@ -44,15 +45,15 @@ impl Admin {
         place: Option<Place>,
         events: &Events,
     ) -> Result<AdminReply, ApiError> {
-        if place.is_some() && !matches!(key, CaKey::User | CaKey::Host) {
+        if place.is_some() && key == CaKey::Tls {
             return Err(ApiError::new(
                 ErrorCode::Invalid,
-                format!("the next {} key is made in a file", key.word()),
+                "the TLS CA's key is always in a file of the data folder",
             )
-            .hint("rotate it without --signer; the fleet key can be moved afterwards: `ca-server ca move fleet --signer …`"));
+            .hint("rotate it without --signer; to keep it elsewhere, bring a certificate of your own: [tls] in config.toml"));
         }
         let Some(purpose) = purpose(key) else {
-            return self.tls(actor, Step::Rotate, events).await;
+            return self.tls(actor, Step::Rotate, leave_behind, events).await;
         };
         let wish = Wish {
             pace,
@@ -71,7 +72,7 @@ impl Admin {
         events: &Events,
     ) -> Result<AdminReply, ApiError> {
         if self.tls_named(key)? {
-            return self.tls(actor, Step::Retire, events).await;
+            return self.tls(actor, Step::Retire, leave_behind, events).await;
         }
         let old = self.find(key)?;
         let name = old.name();
@@ -102,70 +103,6 @@ impl Admin {
             leave_behind: self.known(leave_behind)?,
         };
         self.go_on(actor, old.purpose, wish, events).await
-    }
-
-    /// `ca compromise`.
-    pub(super) async fn ca_compromise(
-        &self,
-        actor: Actor,
-        key: CaKey,
-        reason: &str,
-        events: &Events,
-    ) -> Result<AdminReply, ApiError> {
-        let Some(purpose) = purpose(key) else {
-            return self.tls(actor, Step::Compromise, events).await;
-        };
-        let emergency = rotate::compromise(&self.ca, &actor, purpose, reason)
-            .await
-            .map_err(rotate_error)?;
-        let old = emergency.old.iter().map(KeyRecord::name);
-        let (old, now) = (old.collect::<Vec<_>>().join(", "), emergency.now.name());
-        let mut did = vec![
-            match purpose {
-                Purpose::UserCa | Purpose::HostCa => format!(
-                    "revoked as a whole, durably: {old}; nothing that was signed with it counts, and {now} signs from now on"
-                ),
-                Purpose::Fleet => format!(
-                    "{now} signs from now on; {old} is deleted here, and what it says of a successor is not believed any more"
-                ),
-            },
-            match purpose {
-                Purpose::UserCa => "every employee's certificate is refused where this arrives; `ca-client renew` (or the next \
-                                    renewal by itself) gives them another one"
-                    .to_owned(),
-                Purpose::Fleet => "no machine can be told by the CA: each goes by the old key, and refuses the new one's word, until an admin has \
-                                   logged in there. For each machine, the most exposed first: `bootstrap add-machine NAME --resync`. Until then \
-                                   it takes no revocation, and whoever has both the old key and a way to the machine commands it"
-                    .to_owned(),
-                Purpose::HostCa => "machines get host certificates by the new key; employees' ssh accepts them after \
-                                    `ca-client renew`, and refuses the old ones"
-                    .to_owned(),
-            },
-        ];
-        for why in &emergency.left {
-            did.push(format!(
-                "its private half could NOT be deleted here; the next start of the server tries again ({why})"
-            ));
-        }
-        for one in &did {
-            note(events, one).await;
-        }
-        let machines = self.spread(None, events).await?;
-        if let Some(missed) = missed(&machines) {
-            did.push(match purpose {
-                Purpose::Fleet => format!("told anew must be: {missed}"),
-                Purpose::UserCa | Purpose::HostCa => format!(
-                    "{missed} NOT REACHED: whoever has {old} gets in there until it is; the server tries again by itself"
-                ),
-            });
-        }
-        let keys = self.ca_keys()?;
-        Ok(AdminReply::CaKeys(CaKeys {
-            waits: missed(&machines).is_some(),
-            did,
-            machines,
-            ..keys
-        }))
     }
 
     /// Takes the steps that may be taken: one, or all.
@@ -294,7 +231,10 @@ impl Admin {
     fn find(&self, key: &str) -> Result<KeyRecord, ApiError> {
         let all = record::all(&self.view()?).map_err(read_error)?;
         all.into_iter()
-            .find(|one| one.name() == key || one.fingerprint() == key)
+            .find(|one| {
+                let first = one.number == 1 && key == format!("{}.1", one.name());
+                first || one.name() == key || one.fingerprint() == key
+            })
             .ok_or_else(|| unknown("key", key, "ca"))
     }
 
@@ -315,6 +255,7 @@ impl Admin {
                 rotations.push(rotation(purpose, &stage, plan));
             }
         }
+        rotations.extend(self.tls_rotation(&view)?);
         let tls = self.ca.tls.generations(&self.ca.db).map_err(read_error)?;
         let all = records.iter().map(|one| key_view(one, &seen, &keys));
         Ok(CaKeys {
@@ -399,18 +340,18 @@ fn rotation(purpose: Purpose, at: &Stage, plan: Option<record::RotationRecord>) 
         key: key_of(purpose),
         pace: plan.as_ref().map_or(Pace::Step, |plan| plan.pace),
         stage,
-        waits_for: at
-            .waits()
-            .iter()
-            .map(|one| WaitsFor {
-                who: one.who.clone(),
-                why: one.why.clone(),
-            })
-            .collect(),
+        waits_for: at.waits().iter().map(waits_for).collect(),
         leave_behind: plan
             .map(|plan| plan.leave_behind.iter().map(ToString::to_string).collect())
             .unwrap_or_default(),
         until_unix: at.until_unix(),
+    }
+}
+
+fn waits_for(one: &Waiting) -> WaitsFor {
+    WaitsFor {
+        who: one.who.clone(),
+        why: one.why.clone(),
     }
 }
 

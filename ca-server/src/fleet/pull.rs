@@ -16,6 +16,7 @@ use crate::{
 };
 
 pub mod report;
+pub mod trust;
 
 /// Where a machine is to fetch from.
 #[derive(Debug, Clone, PartialEq, Eq)]

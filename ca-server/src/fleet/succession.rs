@@ -13,7 +13,7 @@ use ssh_key::PublicKey;
 use crate::{
     ca::{Ca, unix_ms},
     keys::{
-        KeyRecord, Keys, KeysError, Life, Purpose,
+        KeyRecord, Keys, KeysError, Life, MoveError, Place, Purpose,
         record::{self, RotationRecord, fingerprint},
     },
     ledger::{Actor, Event},
@@ -39,6 +39,9 @@ pub enum ChangeError {
     /// A key cannot be made or opened.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The new key cannot be made or reached where it is to be.
+    #[error(transparent)]
+    Place(#[from] MoveError),
     /// The old key did not name the new one.
     #[error("the old fleet key did not sign for the new one: {0}; nothing was changed")]
     Sign(#[from] succession::SuccessionError),
@@ -147,7 +150,7 @@ pub fn chain(ca: &Ca, keys: &Keys) -> Result<Chain, ReadError> {
     ca.db.read(|view| Chain::read(view, keys))
 }
 
-/// Makes the next fleet key and has it sign from now on; returns its record.
+/// Makes the next fleet key in a file and has it sign from now on; returns its record.
 ///
 /// # Errors
 /// See [`ChangeError`]: nothing was changed then.
@@ -155,6 +158,19 @@ pub async fn change(
     ca: &Arc<Ca>,
     actor: &Actor,
     reason: Reason<'_>,
+) -> Result<KeyRecord, ChangeError> {
+    change_in(ca, actor, reason, Place::FILE).await
+}
+
+/// The same, with the next key in this place: made there, or found.
+///
+/// # Errors
+/// As [`change`].
+pub async fn change_in(
+    ca: &Arc<Ca>,
+    actor: &Actor,
+    reason: Reason<'_>,
+    place: Place,
 ) -> Result<KeyRecord, ChangeError> {
     let keys = ca.keys();
     let old = keys.fleet.current_held().clone();
@@ -166,9 +182,10 @@ pub async fn change(
         .max()
         .unwrap_or(0);
     let shared = Arc::clone(ca);
-    let public = tokio::task::spawn_blocking(move || shared.key_room.make(Purpose::Fleet, number))
-        .await
-        .expect("making a key does not panic")?;
+    let public =
+        tokio::task::spawn_blocking(move || shared.key_room.make_in(Purpose::Fleet, number, place))
+            .await
+            .expect("making a key does not panic")?;
     let link = match reason {
         Reason::Compromise(_) => None,
         Reason::Rotation(_) => {
@@ -215,6 +232,20 @@ async fn commit(
         left_unix: Some(now_unix),
         ..keys.fleet.current_held().record().clone()
     };
+    // Nothing leads on from a key that a lost one came after; and they lay in one folder with it.
+    let with_it: Vec<KeyRecord> = match link {
+        Some(_) => Vec::new(),
+        None => keys
+            .fleet
+            .retiring()
+            .iter()
+            .map(|held| KeyRecord {
+                life: Life::Compromised,
+                ended_unix: Some(now_unix),
+                ..held.record().clone()
+            })
+            .collect(),
+    };
     let new = KeyRecord {
         life: Life::Current,
         signs_since_unix: Some(now_unix),
@@ -235,6 +266,9 @@ async fn commit(
                 return Err(ChangeError::Overtaken);
             }
             record::put(txn, &old);
+            for one in &with_it {
+                record::put(txn, one);
+            }
             record::put(txn, &new);
             let change = match &link {
                 Some((number, signed)) => {

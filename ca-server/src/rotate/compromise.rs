@@ -2,69 +2,141 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{RotateError, make, note, stage};
+use super::{RotateError, Waiting, make, note, stage};
 use crate::{
     ca::{Ca, unix_ms},
     fleet::succession::{self, Reason},
-    keys::{KeyRecord, Life, Purpose, record},
+    keys::{Held, KeyRecord, Life, Purpose, Ring, record},
     ledger::{Actor, Event, RevokedWhat},
     records::Revoked,
     revoke::{self, Because},
     store::{ReadError, Txn},
 };
 
+/// Which keys are in somebody else's hands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lost {
+    /// Every key of this purpose that anybody trusts: they lie in one folder under one passphrase, and in one process's memory, so whoever has
+    /// one may have each.
+    All(Purpose),
+    /// This one alone, by its fingerprint (`SHA256:…`). A fleet key that signs takes those before it along: nothing leads on from them any more.
+    One(Purpose, String),
+}
+
+impl Lost {
+    /// What the keys sign.
+    #[must_use]
+    pub fn purpose(&self) -> Purpose {
+        match self {
+            Self::All(purpose) | Self::One(purpose, _) => *purpose,
+        }
+    }
+
+    fn of<'a>(&self, ring: &'a Ring) -> Vec<&'a Held> {
+        match self {
+            Self::All(_) => ring.covered().collect(),
+            Self::One(_, print) if ring.current_held().fingerprint() == print => {
+                match ring.purpose() {
+                    Purpose::Fleet => ring.covered().collect(),
+                    Purpose::UserCa | Purpose::HostCa => vec![ring.current_held()],
+                }
+            }
+            Self::One(_, print) => ring
+                .find(print)
+                .filter(|held| held.record().life != Life::Compromised)
+                .into_iter()
+                .collect(),
+        }
+    }
+}
+
 /// What an emergency came to in the store.
 #[derive(Debug, Clone)]
 pub struct Emergency {
-    /// The keys that may be in somebody else's hands, the one that signed first.
+    /// The keys that may be in somebody else's hands, the one that signed first. None where all that were named were given up before.
     pub old: Vec<KeyRecord>,
-    /// The key that signs instead.
+    /// The key that signs from now on.
     pub now: KeyRecord,
+    /// Did another one sign until now?
+    pub switched: bool,
     /// What of the old ones could not be deleted here, and why; the next start tries again.
     pub left: Vec<String>,
+    /// Machines that may still believe a fleet key that was lost.
+    pub exposed: Vec<Waiting>,
 }
 
-/// Takes every key of this purpose that anybody trusts out of everything and puts it into the KRL itself, in one transaction; a
-/// key that nobody has seen yet signs from then on, whoever trusts it (the one exception to K3: what the old ones sign is worth
-/// nothing any more).
-///
-/// All of them, also the next one and those that retire: they lie in one folder under one passphrase, and in one process's
-/// memory, so whoever has one may have each.
+/// Takes keys out of everything and, where machines know of KRLs for them, puts each into the KRL itself, in one transaction. If the one that signs
+/// is among them, another one signs from then on, whoever trusts it (the one exception to K3: what the old ones sign is worth nothing any more):
+/// the next one, if only the one that signs was lost, else one that nobody has seen yet.
 ///
 /// # Errors
 /// When a new key cannot be made, or the store fails; nothing is changed then.
 pub async fn compromise(
     ca: &Arc<Ca>,
     actor: &Actor,
-    purpose: Purpose,
+    lost: &Lost,
     reason: &str,
 ) -> Result<Emergency, RotateError> {
     let _one_at_a_time = ca.key_room.changing.lock().await;
-    let keys = ca.key_room.at(&ca.db.snapshot()?)?;
-    if purpose == Purpose::Fleet {
-        let now = succession::change(ca, actor, Reason::Compromise(reason)).await?;
-        let old = vec![keys.fleet.current_held().record().clone()];
-        let left = forget(ca, &old);
-        return Ok(Emergency { old, now, left });
-    }
+    let view = ca.db.snapshot()?;
+    let keys = ca.key_room.at(&view)?;
+    drop(view);
+    let purpose = lost.purpose();
     let ring = keys.ring(purpose);
-    let next = make(ca, purpose, None).await?;
-    let now_unix = ca.clock.now().unix_timestamp();
-    let lost = |record: &KeyRecord| KeyRecord {
-        life: Life::Compromised,
-        signed_until_unix: record.signed_until_unix.or(Some(now_unix)),
-        left_unix: record.left_unix.or(Some(now_unix)),
-        // No machine trusts a host CA key: nobody has to confirm.
-        ended_unix: (purpose == Purpose::HostCa).then_some(now_unix),
-        ..record.clone()
+    let held = lost.of(ring);
+    let is_lost = |one: &Held| {
+        held.iter()
+            .any(|lost| lost.fingerprint() == one.fingerprint())
     };
-    let old: Vec<KeyRecord> = ring.covered().map(|held| lost(held.record())).collect();
-    let next = KeyRecord {
+    let switched = is_lost(ring.current_held());
+    if held.is_empty() {
+        let exposed = match purpose {
+            Purpose::Fleet => behind(ca)?,
+            Purpose::UserCa | Purpose::HostCa => Vec::new(),
+        };
+        return Ok(Emergency {
+            old: Vec::new(),
+            now: ring.current_held().record().clone(),
+            switched,
+            left: Vec::new(),
+            exposed,
+        });
+    }
+    let now_unix = ca.clock.now().unix_timestamp();
+    if switched && purpose == Purpose::Fleet {
+        let old: Vec<KeyRecord> = held.iter().map(|one| one.record().clone()).collect();
+        let now = succession::change(ca, actor, Reason::Compromise(reason)).await?;
+        let left = forget(ca, &old);
+        return Ok(Emergency {
+            old,
+            now,
+            switched,
+            left,
+            exposed: behind(ca)?,
+        });
+    }
+    let old: Vec<KeyRecord> = held
+        .iter()
+        .map(|one| given_up(one.record(), now_unix))
+        .collect();
+    let instead = match ring.next().filter(|next| !is_lost(next)) {
+        _ if !switched => None,
+        Some(next) => Some(next.record().clone()),
+        None => Some(make(ca, purpose, None).await?),
+    }
+    .map(|next| KeyRecord {
         life: Life::Current,
         signs_since_unix: Some(now_unix),
         ..next
-    };
-    let (lost, now, at) = (old.clone(), next.clone(), unix_ms(ca.clock.now()));
+    });
+    let now = instead
+        .clone()
+        .unwrap_or_else(|| ring.current_held().record().clone());
+    let goes_on = ring.covered().any(|one| {
+        let under_way = matches!(one.record().life, Life::Next | Life::Retiring);
+        under_way && !is_lost(one) && one.record().number != now.number
+    });
+    let (lost, at) = (old.clone(), unix_ms(ca.clock.now()));
     let (actor, reason) = (actor.clone(), reason.to_owned());
     ca.db
         .write_async(move |txn| {
@@ -75,11 +147,15 @@ pub async fn compromise(
                 keep_secs: 0,
             };
             for one in &lost {
-                revoke_key(txn, one, &because)?;
+                end_key(txn, one, &because)?;
             }
-            record::put(txn, &next);
-            note(txn, at, &actor, &next, "signs from now on".to_owned());
-            record::end_rotation(txn, purpose);
+            if let Some(next) = &instead {
+                record::put(txn, next);
+                note(txn, at, &actor, next, "signs from now on".to_owned());
+            }
+            if !goes_on {
+                record::end_rotation(txn, purpose);
+            }
             Ok::<_, ReadError>(())
         })
         .await?;
@@ -87,7 +163,38 @@ pub async fn compromise(
     // First of all: what follows may fail, and no machine waits for it.
     ca.fleet_changed.notify_one();
     let left = forget(ca, &old);
-    Ok(Emergency { old, now, left })
+    let exposed = match purpose {
+        Purpose::Fleet => behind(ca)?,
+        Purpose::UserCa | Purpose::HostCa => Vec::new(),
+    };
+    Ok(Emergency {
+        old,
+        now,
+        switched,
+        left,
+        exposed,
+    })
+}
+
+/// The record of a key that somebody else has.
+fn given_up(record: &KeyRecord, now_unix: i64) -> KeyRecord {
+    KeyRecord {
+        life: Life::Compromised,
+        signed_until_unix: record.signed_until_unix.or(Some(now_unix)),
+        left_unix: record.left_unix.or(Some(now_unix)),
+        // Only what machines are told to trust has to be confirmed by them.
+        ended_unix: (record.purpose != Purpose::UserCa).then_some(now_unix),
+        ..record.clone()
+    }
+}
+
+/// The machines that are not known to go by the fleet key that signs: whoever has one before it may lead them astray.
+fn behind(ca: &Ca) -> Result<Vec<Waiting>, RotateError> {
+    let view = ca.db.snapshot()?;
+    let keys = ca.key_room.at(&view)?;
+    Ok(stage::machines(&view, &BTreeSet::new(), |seen| {
+        stage::stays_behind(seen, &keys.fleet)
+    })?)
 }
 
 /// The thief has a copy; ours is of no use to anybody else. What cannot be deleted keeps no machine from being told.
@@ -102,7 +209,20 @@ fn forget(ca: &Ca, old: &[KeyRecord]) -> Vec<String> {
     .collect()
 }
 
-fn revoke_key(txn: &mut Txn<'_>, key: &KeyRecord, because: &Because) -> Result<(), ReadError> {
+fn end_key(txn: &mut Txn<'_>, key: &KeyRecord, because: &Because) -> Result<(), ReadError> {
+    record::put(txn, key);
+    if key.purpose == Purpose::Fleet {
+        let change = match because.reason.as_str() {
+            "" => {
+                "compromised: whoever goes by a later key believes nothing that it signs".to_owned()
+            }
+            why => format!(
+                "compromised ({why}): whoever goes by a later key believes nothing that it signs"
+            ),
+        };
+        note(txn, because.at_unix_ms, &because.actor, key, change);
+        return Ok(());
+    }
     let what = Revoked::Key(key.fingerprint());
     let entries = vec![what.describe()];
     revoke::add(txn, what, because)?;
@@ -115,7 +235,6 @@ fn revoke_key(txn: &mut Txn<'_>, key: &KeyRecord, because: &Because) -> Result<(
         keep_login: true,
     };
     txn.record(because.at_unix_ms, &because.actor, &event);
-    record::put(txn, key);
     let change = "compromised: nothing that it signed counts".to_owned();
     note(txn, because.at_unix_ms, &because.actor, key, change);
     Ok(())

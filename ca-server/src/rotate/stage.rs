@@ -196,12 +196,15 @@ pub(super) fn still_trusts(seen: &SeenRecord, old: &Held) -> Option<String> {
 }
 
 /// Does a machine go by another fleet key than the one that signs, as far as anybody knows?
-fn stays_behind(seen: &SeenRecord, ring: &Ring) -> Option<String> {
+pub(super) fn stays_behind(seen: &SeenRecord, ring: &Ring) -> Option<String> {
     let current = ring.current_held().fingerprint();
     let goes_by = seen.fleet_keys.iter().any(|one| one == current);
-    (!goes_by).then(|| match seen.fleet_keys.first() {
-        None => "it is not known which fleet key it goes by".to_owned(),
-        Some(_) => "it goes by an earlier fleet key yet".to_owned(),
+    let ours = |one: &String| ring.find(one).is_some();
+    (!goes_by).then(|| match seen.fleet_keys.as_slice() {
+        [] => "it is not known which fleet key it goes by".to_owned(),
+        known if known.iter().any(ours) => "it goes by an earlier fleet key yet".to_owned(),
+        _ => "it goes by a fleet key that is none of this CA's: somebody else may command it"
+            .to_owned(),
     })
 }
 

@@ -128,10 +128,17 @@ impl TlsRoom {
         self.read().fingerprint.clone()
     }
 
-    /// The TLS CA, PEM: what machines that fetch check this server with; `None` with an operator's own certificate.
+    /// The TLS CA and those before it that count still, PEM: what machines that fetch check this server with; `None` with an operator's own
+    /// certificate.
     #[must_use]
     pub fn pem(&self) -> Option<String> {
         self.read().tls.as_ref().map(Tls::pem)
+    }
+
+    /// The TLS CA that signs, PEM; `None` with an operator's own certificate.
+    #[must_use]
+    pub fn newest(&self) -> Option<String> {
+        self.read().tls.as_ref().map(Tls::newest)
     }
 
     /// The TLS CA, PEM, while it is taking another one's place: what clients are to learn.
@@ -211,12 +218,14 @@ fn ended(one: &Generation) -> bool {
 /// What is done with the TLS CA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Another one takes its place, and is signed by it.
+    /// Another one takes its place, and is signed by it. Where that is under way already, nothing more is done.
     Rotate,
     /// Those before it are of no use any more.
     Retire,
     /// Somebody else may have it: another one takes its place that it does not vouch for.
     Compromise,
+    /// Somebody else may have this one, which signs no more: it and those before it are of no use any more.
+    CompromiseOne(u32),
 }
 
 /// Takes a step: durable, and shown from the next handshake on, when it returns. What signs then.
@@ -235,6 +244,9 @@ pub async fn take(ca: &Ca, actor: &Actor, step: Step) -> Result<Generation, Repl
     if step == Step::Retire && !all.iter().any(|one| one.life == Life::Retiring) {
         return Err(ReplaceError::NothingRetires);
     }
+    if step == Step::Rotate && all.iter().any(|one| one.life == Life::Retiring) {
+        return Ok(signs(all));
+    }
     let line = lives::line(&all);
     let number = all.iter().map(|one| one.number).max().unwrap_or(1) + 1;
     // On the disk before the store names it: a server that dies in between makes it anew.
@@ -244,13 +256,19 @@ pub async fn take(ca: &Ca, actor: &Actor, step: Step) -> Result<Generation, Repl
             Some(old.make_successor(folder, seal, number, now)?)
         }
         Step::Compromise => Some(Tls::make(folder, seal, number, now)?),
-        Step::Retire => None,
+        Step::Retire | Step::CompromiseOne(_) => None,
     };
     let mut changes = Vec::new();
     for one in &mut all {
         let life = match (step, one.life) {
             (Step::Rotate, Life::Current) => Life::Retiring,
             (Step::Compromise, Life::Current) => Life::Compromised,
+            (Step::CompromiseOne(number), Life::Retiring | Life::Retired)
+                if one.number == number =>
+            {
+                Life::Compromised
+            }
+            (Step::CompromiseOne(number), Life::Retiring) if one.number < number => Life::Retired,
             // They vouch for the one that is somebody else's.
             (Step::Retire | Step::Compromise, Life::Retiring) => Life::Retired,
             (_, life) => life,
@@ -275,6 +293,9 @@ pub async fn take(ca: &Ca, actor: &Actor, step: Step) -> Result<Generation, Repl
         ));
         all.push(new);
     }
+    if changes.is_empty() {
+        return Ok(signs(all));
+    }
     let (at, actor, stored) = (unix_ms(now), actor.clone(), all.clone());
     let committed = ca
         .db
@@ -298,9 +319,15 @@ pub async fn take(ca: &Ca, actor: &Actor, step: Step) -> Result<Generation, Repl
     room.refresh(&ca.db, now)?;
     ca.key_room.refresh(&ca.db)?;
     committed?;
+    // Machines that fetch are told what to check this server with.
+    ca.fleet_changed.notify_one();
     for old in all.iter().filter(|one| ended(one)) {
         forget(folder, old.number)?;
     }
+    Ok(signs(all))
+}
+
+fn signs(all: Vec<Generation>) -> Generation {
     let current = all.into_iter().find(|one| one.life == Life::Current);
-    Ok(current.expect("each step leaves one that signs"))
+    current.expect("each step leaves one that signs")
 }

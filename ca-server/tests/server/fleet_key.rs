@@ -45,7 +45,7 @@ async fn prepared(world: &World, seen: serde_json::Value) -> MachinePrepared {
 }
 
 /// Where a machine ends that goes by `key` and follows what it is sent.
-fn follows(mut key: PublicKey, chain: &[Signed]) -> PublicKey {
+pub fn follows(mut key: PublicKey, chain: &[Signed]) -> PublicKey {
     let mut seen = 0;
     for signed in chain {
         let link = Succession::decode(signed.object()).unwrap();
@@ -61,7 +61,7 @@ fn follows(mut key: PublicKey, chain: &[Signed]) -> PublicKey {
 }
 
 /// Whoever goes by one of `ever` understands what is sent: the KRL, and the bundle.
-async fn everybody_is_led(world: &World, ever: &[PublicKey]) {
+pub async fn everybody_is_led(world: &World, ever: &[PublicKey]) {
     let keys = world.ca.keys();
     let chain = succession::chain(&world.ca, &keys).unwrap();
     for key in ever {

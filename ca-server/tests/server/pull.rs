@@ -635,3 +635,71 @@ async fn h8_a_tree_has_the_same_bytes_until_something_changes_and_only_whose_it_
         assert!(refused.is_err(), "{wrong}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k3_the_old_tls_ca_is_retired_when_every_machine_that_fetches_knows_the_next_one() {
+    let world = World::new().await;
+    world.pool("web").await;
+    let machine = Puller::new(&world, "web-1", None).await;
+    let krl_version = krl(&world).await.version;
+    let confirm = json!({"verb": "machine_confirm", "machine": "web-1", "generation": machine.prepared.generation, "krl_version": krl_version});
+    world.verb(confirm).await.unwrap();
+    let tls = async |verb: Value| match world.verb(verb).await {
+        Ok(AdminReply::CaKeys(keys)) => keys,
+        other => panic!("{other:?}"),
+    };
+    let retire = json!({"verb": "ca_retire", "key": "tls"});
+    let begun = tls(json!({"verb": "ca_rotate", "key": "tls"})).await;
+    assert!(begun.waits);
+    assert_eq!(begun.rotations[0].waits_for[0].who, "web-1");
+    let trusted = async || {
+        let file = machine.get(&world, "bundle").await;
+        let bundle = Bundle::decode(&genuine(&world, &file.bytes, "bundle@ssh-ca")).unwrap();
+        let text = bundle.files[&Place::PullTrust].clone();
+        String::from_utf8(text).unwrap().matches("BEGIN").count()
+    };
+    assert_eq!(
+        trusted().await,
+        2,
+        "both, so that it finds a path before and after"
+    );
+    // It says that it stands where it stood before.
+    for _ in 0..2 {
+        world.ca.clock.shift(10);
+        let state = machine.state(&world).await;
+        assert_eq!(machine.report(&world, &[state, done()]).await.status, 204);
+        let early = tls(retire.clone()).await;
+        assert!(
+            early.waits && early.did[0].contains("web-1"),
+            "{:?}",
+            early.did
+        );
+        assert!(world.ca.tls.announced().is_some(), "nothing was retired");
+    }
+    let mut state = machine.state(&world).await;
+    for key in ["generation", "applied_generation"] {
+        state[key] = show(&world, "web-1").await.generation_wanted.into();
+    }
+    world.ca.clock.shift(10);
+    assert_eq!(machine.report(&world, &[state, done()]).await.status, 204);
+    let told = tls(retire.clone()).await;
+    assert!(!told.waits && told.rotations.is_empty(), "{told:?}");
+    assert_eq!(world.ca.tls.announced(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k3_a_machine_that_fetches_and_is_left_behind_keeps_no_tls_ca() {
+    let world = World::new().await;
+    world.pool("web").await;
+    let machine = Puller::new(&world, "web-1", None).await;
+    let krl_version = krl(&world).await.version;
+    let confirm = json!({"verb": "machine_confirm", "machine": "web-1", "generation": machine.prepared.generation, "krl_version": krl_version});
+    world.verb(confirm).await.unwrap();
+    world
+        .verb(json!({"verb": "ca_rotate", "key": "tls"}))
+        .await
+        .unwrap();
+    let left = json!({"verb": "ca_retire", "key": "tls", "leave_behind": ["web-1"]});
+    world.verb(left).await.unwrap();
+    assert_eq!(world.ca.tls.announced(), None);
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ca_api::admin::{AdminReply, AdminRequest};
 use ca_server::{
+    keys::Life,
     ledger::Actor,
     store::Fault,
     tls::room::{self, Step},
@@ -123,4 +124,93 @@ async fn c2_a_compromised_tls_ca_vouches_for_nobody() {
     let world = world.restart().await;
     assert!(!answers(&world, &second).await && answers(&world, &pem(&world, 3)).await);
     drop(Arc::clone(&world.ca));
+}
+
+/// Does this tool fetch something from the server, with the certificates in this file as its only trust?
+fn fetched(world: &World, tool: &str, trusted: &str) -> bool {
+    let file = world.folder.path().join("trusted.pem");
+    std::fs::write(&file, trusted).unwrap();
+    let url = format!("https://{}/v1/nonce", world.address);
+    let mut command = std::process::Command::new(tool);
+    match tool {
+        "curl" => command.args(["-q", "-f", "-s", "--max-time", "60", "--cacert"]),
+        _ => command.args([
+            "--no-config",
+            "-q",
+            "--tries=1",
+            "--timeout=60",
+            "-O",
+            "-",
+            "--ca-certificate",
+        ]),
+    };
+    command
+        .arg(&file)
+        .arg(url)
+        .output()
+        .unwrap()
+        .status
+        .success()
+}
+
+/// What machines fetch with builds one path and tries no second one: it has to be the right one for those who know the old CA alone, and for
+/// those who were told the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn c2_curl_and_wget_go_on_over_a_replacement_of_the_tls_ca() {
+    let mut world = World::new().await;
+    let old = String::from_utf8(template().tls_ca.clone()).unwrap();
+    let told = |world: &World| world.ca.tls.pem().unwrap();
+    let mut known = vec![old.clone()];
+    for round in 0..2 {
+        take(&world, Step::Rotate).await;
+        // Given again, it makes no third one.
+        take(&world, Step::Rotate).await;
+        known.push(told(&world));
+        world = world.restart().await;
+        for tool in ["curl", "wget"] {
+            for (at, trusted) in known.iter().enumerate().skip(round) {
+                assert!(
+                    fetched(&world, tool, trusted),
+                    "{tool}, round {round}, known {at}"
+                );
+            }
+        }
+        take(&world, Step::Retire).await;
+        for tool in ["curl", "wget"] {
+            assert!(
+                fetched(&world, tool, &known[round + 1]),
+                "{tool}, round {round}"
+            );
+            assert!(
+                !fetched(&world, tool, &known[round]),
+                "{tool}, round {round}"
+            );
+        }
+        known[round + 1] = told(&world);
+    }
+    assert_eq!(world.ca.tls.generations(&world.ca.db).unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn c2_a_tls_ca_that_was_lost_on_its_way_out_is_shown_no_more_and_the_one_that_signs_goes_on()
+{
+    let world = World::new().await;
+    let old = template().tls_ca.clone();
+    take(&world, Step::Rotate).await;
+    let print = world.ca.tls.fingerprint();
+    for name in ["tls.1", "tls.1"] {
+        let lost = json!({"verb": "ca_compromise", "key": name});
+        world.verb(lost).await.unwrap();
+        assert!(!answers(&world, &old).await && answers(&world, &pem(&world, 2)).await);
+        assert!(!key_is_there(&world, 1) && key_is_there(&world, 2));
+        assert_eq!(world.ca.tls.fingerprint(), print);
+        let all = world.ca.tls.generations(&world.ca.db).unwrap();
+        assert_eq!((all.len(), all[0].life), (2, Life::Compromised));
+    }
+    // The one that signs, by its own name: another one takes its place.
+    world
+        .verb(json!({"verb": "ca_compromise", "key": "tls.2"}))
+        .await
+        .unwrap();
+    assert!(!answers(&world, &pem(&world, 2)).await && answers(&world, &pem(&world, 3)).await);
 }

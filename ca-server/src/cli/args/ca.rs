@@ -1,7 +1,13 @@
 //! `ca-server ca …`.
 
+use std::ffi::OsStr;
+
 use ca_api::admin::{AdminRequest, CaKey, Pace};
-use clap::{Subcommand, ValueEnum};
+use clap::{
+    Subcommand, ValueEnum,
+    builder::{PossibleValue, StringValueParser, TypedValueParser},
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use policies::MachineName;
 
 use super::name;
@@ -36,6 +42,49 @@ impl From<Key> for CaKey {
             Key::Tls => Self::Tls,
         }
     }
+}
+
+/// Parses what `ca compromise` takes: completions offer the words, and names and fingerprints are as good.
+#[derive(Debug, Clone, Copy)]
+pub struct Lost;
+
+impl TypedValueParser for Lost {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        let text = StringValueParser::new().parse_ref(command, arg, value)?;
+        if is_key(&text) {
+            return Ok(text);
+        }
+        let mut error = clap::Error::new(ErrorKind::ValueValidation).with_cmd(command);
+        if let Some(arg) = arg {
+            error.insert(
+                ContextKind::InvalidArg,
+                ContextValue::String(arg.to_string()),
+            );
+        }
+        error.insert(ContextKind::InvalidValue, ContextValue::String(text));
+        Err(error)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let words = Key::value_variants().iter();
+        Some(Box::new(words.filter_map(Key::to_possible_value)))
+    }
+}
+
+/// Is it a word for all keys of a purpose, the name of one, or a fingerprint?
+fn is_key(text: &str) -> bool {
+    let (name, number) = text.split_once('.').unwrap_or((text, "1"));
+    let numbered = number.parse::<u32>().is_ok();
+    let named = ["user_ca", "host_ca", "fleet", "tls"].contains(&name) && numbered;
+    let print = text.strip_prefix("SHA256:");
+    named || ["user", "host"].contains(&text) || print.is_some_and(|print| print.len() == 43)
 }
 
 /// What to do with the CA's own keys.
@@ -97,14 +146,19 @@ pub enum CaVerb {
     },
     /// Emergency: somebody else has this key. It is revoked as a whole, and a new one signs at once.
     #[command(
-        after_help = "Every such key that anybody trusts (the one that signs, the next one, those that retire) goes into the KRL, so that machines refuse all that it ever signed, also what this CA knows nothing\n\
-                      of. Another key signs at once. Machines that are not reached accept the old one until they are:\n\
-                      they are named, and the exit code is 3. Employees get new certificates with `ca-client renew`.\n\n\
-                      Example:\n  ca-server ca compromise user --reason \"key file copied\""
+        after_help = "With a word, every such key that anybody trusts (the one that signs, the next one, those that retire) goes into the KRL,\n\
+                      so that machines refuse all that it ever signed, also what this CA knows nothing of. Another key signs at\n\
+                      once. With the name of one key, that one alone: if it does not sign, the one that does goes on. The first\n\
+                      fleet and TLS keys are fleet.1 and tls.1 here. Machines that are not reached accept the old key until they\n\
+                      are: they are named, and the exit code is 3. Employees get new certificates with `ca-client renew`.\n\n\
+                      Examples:\n  \
+                      ca-server ca compromise user --reason \"key file copied\"\n  \
+                      ca-server ca compromise host_ca.2"
     )]
     Compromise {
-        /// Which key.
-        key: Key,
+        /// Which: all keys of a purpose (user, host, fleet, tls), or one by its name in `ca list`, or its fingerprint.
+        #[arg(value_parser = Lost)]
+        key: String,
         /// Why, for the ledger.
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
@@ -161,20 +215,21 @@ impl CaVerb {
                 reason,
                 consent,
             } => {
-                let key = CaKey::from(key);
-                let question = match key {
-                    CaKey::Fleet => {
+                let question = match key.as_str() {
+                    "fleet" => {
                         "Give up the fleet key? No machine takes a revocation until you have run `bootstrap add-machine NAME --resync` for it."
+                            .to_owned()
                     }
-                    CaKey::Tls => {
-                        "Give up the TLS CA? Nobody can log in or renew until they have run `ca-client setup` again."
+                    "tls" => {
+                        "Give up the TLS CA? Nobody can log in or renew until they have run `ca-client setup` again.".to_owned()
                     }
-                    CaKey::Host => {
-                        "Revoke the host CA key? Employees' ssh refuses every machine until they have renewed."
+                    "host" => {
+                        "Revoke the host CA key? Employees' ssh refuses every machine until they have renewed.".to_owned()
                     }
-                    CaKey::User => {
-                        "Revoke the user CA key? Every certificate of every employee is refused from now on, until they renew."
+                    "user" => {
+                        "Revoke the user CA key? Every certificate of every employee is refused from now on, until they renew.".to_owned()
                     }
+                    one => format!("Give up {one} alone? Nothing that it signed counts from now on; `ca-server ca list` shows what it is."),
                 };
                 Order::new(AdminRequest::CaCompromise { key, reason })
                     .asking(consent.consent(), question)

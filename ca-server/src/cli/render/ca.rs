@@ -1,6 +1,6 @@
 //! The CA's own keys, for people: what a command did, what each key is in its life, and who is waited for.
 
-use ca_api::admin::{CaKeyView, CaKeys, DeliveryOutcome, RotationView};
+use ca_api::admin::{CaKey, CaKeyView, CaKeys, DeliveryOutcome, RotationView};
 
 use super::{
     delivery::worst_last,
@@ -97,6 +97,10 @@ fn rotation(one: &RotationView, clock: Clock) -> String {
         out.push_str(&format!("  left behind, not waited for: {names}\n"));
     }
     let word = one.key.word();
+    if one.key == CaKey::Tls {
+        out.push_str("  Next, when everybody has logged in since: ca-server ca retire tls (without machines that are waited for: --leave-behind MACHINE)\n");
+        return out;
+    }
     out.push_str(&match (one.pace, one.waits_for.is_empty()) {
         (ca_api::admin::Pace::Auto, _) => "  It goes on by itself.\n".to_owned(),
         (ca_api::admin::Pace::Step, true) => {

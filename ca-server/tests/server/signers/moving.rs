@@ -7,12 +7,14 @@ use ca_server::{
     keys::Purpose,
     ledger::Actor,
     signer::{SignerSpec, spec::AgentSpec},
+    store::Fault,
 };
 use serde_json::json;
 use ssh_key::{HashAlg, LineEnding, PrivateKey};
 
 use crate::{
     back_ends::{Agent, PIN, Token, key},
+    fleet_key::everybody_is_led,
     world::{PASSPHRASE, Person, World},
 };
 
@@ -245,4 +247,54 @@ async fn k3_a_replacement_may_be_made_in_another_back_end() {
     let world = world.restart().await;
     assert!(back_end(&world).starts_with("pkcs11:"));
     world.login(&alice).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k3_the_next_fleet_key_may_be_made_in_another_back_end_and_machines_are_led_to_it() {
+    let (mut world, _) = with_alice().await;
+    let (token, agent) = (Token::new(), Agent::start());
+    let current = |world: &World| world.ca.keys().fleet.current_held().key().clone();
+    let back_end = |world: &World| world.ca.keys().fleet.current().back_end();
+    let into = |signer: &SignerSpec| json!({"verb": "ca_rotate", "key": "fleet", "pin": PIN, "signer": signer.to_string()});
+    let first = current(&world);
+    // A place that has no key, and a server that dies between the key there and the commit that names it: nothing has changed.
+    let nowhere = SignerSpec::Agent(agent.spec());
+    assert!(world.verb(into(&nowhere)).await.is_err());
+    let token = SignerSpec::Pkcs11(token.spec());
+    world.faults.fail_next([Fault::NotPersisted]);
+    assert!(world.verb(into(&token)).await.is_err());
+    assert!(there(&world, "fleet.2.signer"));
+    world = world.restart().await;
+    assert_eq!(
+        (current(&world), back_end(&world).as_str()),
+        (first.clone(), "file")
+    );
+    // A file then: what was begun elsewhere is not looked for.
+    world
+        .verb(json!({"verb": "ca_rotate", "key": "fleet"}))
+        .await
+        .unwrap();
+    assert!(there(&world, "fleet.2") && !there(&world, "fleet.2.signer"));
+    let mut ever = vec![first, current(&world)];
+    everybody_is_led(&world, &ever).await;
+
+    let did = world.verb(into(&token)).await.unwrap();
+    assert!(
+        format!("{did:?}").contains("where --signer says"),
+        "{did:?}"
+    );
+    ever.push(current(&world));
+    for _ in 0..2 {
+        assert!(
+            back_end(&world).starts_with("pkcs11:"),
+            "{}",
+            back_end(&world)
+        );
+        assert!(there(&world, "fleet.3.signer") && !there(&world, "fleet.3"));
+        everybody_is_led(&world, &ever).await;
+        world = world.restart().await;
+    }
+    let tls = json!({"verb": "ca_rotate", "key": "tls", "pin": PIN, "signer": token.to_string()});
+    let refused = world.verb(tls).await.unwrap_err();
+    assert!(refused.hint.contains("[tls]"), "{refused:?}");
 }
