@@ -4,6 +4,7 @@ mod break_glass;
 mod ca_move;
 pub mod change;
 pub mod checkup;
+mod clock;
 pub mod door;
 mod employee;
 mod grant;
@@ -308,6 +309,8 @@ impl Admin {
             }
             R::BreakGlassRevoke {} => break_glass::replace(ca, actor, None).await,
             R::BreakGlassShow {} => break_glass::show(ca),
+            R::ClockShow {} => Ok(clock::show(ca)),
+            R::ClockAccept {} => clock::accept(ca, actor).await,
             R::RecoveryShow {} => recovery::show(ca),
             R::RecoveryFinish { unread } => {
                 let how = if unread {

@@ -1,15 +1,13 @@
 //! The CA as its parts see it: store, keys, policy, clock.
 
 use std::net::IpAddr;
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
-};
+use std::sync::Arc;
 
 use policies::Serial;
 use rand_core::{OsRng, RngCore};
 use time::OffsetDateTime;
 
+pub use crate::clock::Clock;
 use crate::{
     auth::{
         flood::{Entry, Floods},
@@ -25,38 +23,6 @@ use crate::{
     store::Db,
     tls::room::TlsRoom,
 };
-
-/// The CA's clock. Tests may shift it or stop it; nothing else does.
-#[derive(Debug, Default)]
-pub struct Clock {
-    shift_secs: AtomicI64,
-    /// Where it was stopped, in seconds since 1970; 0 while it runs.
-    stopped_unix: AtomicI64,
-}
-
-impl Clock {
-    /// Now.
-    #[must_use]
-    pub fn now(&self) -> OffsetDateTime {
-        let running = OffsetDateTime::now_utc();
-        let shown = match self.stopped_unix.load(Ordering::Relaxed) {
-            0 => running,
-            stopped => OffsetDateTime::from_unix_timestamp(stopped).unwrap_or(running),
-        };
-        shown + time::Duration::seconds(self.shift_secs.load(Ordering::Relaxed))
-    }
-
-    /// Shows this second until it is shifted.
-    pub fn stop(&self) {
-        let now = OffsetDateTime::now_utc().unix_timestamp();
-        self.stopped_unix.store(now, Ordering::Relaxed);
-    }
-
-    /// Shows a later (or earlier) time from now on.
-    pub fn shift(&self, secs: i64) {
-        self.shift_secs.fetch_add(secs, Ordering::Relaxed);
-    }
-}
 
 /// Everything that the server's parts share.
 pub struct Ca {

@@ -127,6 +127,7 @@ fn dispatch(cli: Cli, setup: Setup, clock: Clock) -> Result<Verdict, Failure> {
             return tell(restored, &global);
         }
         Command::Recovery(verb) => verb.order(),
+        Command::Clock(verb) => verb.order(),
         Command::BreakGlass(verb) => match verb.step() {
             Step::Ask(order) => order,
             Step::Offline(offline) => {

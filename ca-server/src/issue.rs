@@ -24,6 +24,7 @@ use ssh_key::{Algorithm, HashAlg, PrivateKey};
 
 use crate::{
     ca::{Ca, random_serial, sha256_hex, unix_ms},
+    clock::Doubt,
     keys::{Held, Keys, KeysError},
     ledger::{Actor, CertificateKind, Event},
     records::{CertificateRecord, CertificateState, by_employee_key},
@@ -55,6 +56,9 @@ pub enum IssueError {
     /// The CA's own keys.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The clock cannot be believed (Z5).
+    #[error(transparent)]
+    Clock(#[from] Doubt),
     /// The instance epoch in the store is not one.
     #[error("the CA's instance epoch is not usable: restore from a backup")]
     Epoch,

@@ -6,6 +6,7 @@ pub mod backup;
 pub mod break_glass;
 pub mod ca;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod enrol;
 pub mod fleet;

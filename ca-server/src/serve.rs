@@ -18,6 +18,7 @@ use crate::{
     },
     ca::{Ca, Clock, unix_ms},
     cli::{args::ServeArgs, passphrase},
+    clock,
     config::{Config, ConfigError},
     fleet::{agent::SyncAgent, keeper, leaving::UnderWay},
     folder::{Folder, FolderError, Others, check_outside},
@@ -124,6 +125,7 @@ pub fn open(folder: &Folder, config: Config, passphrase: &Secret) -> Result<Ca, 
         fixed.ledger.public_key(),
         &folder.root().join("keys"),
     )?;
+    clock::watch::begin(&clock, &db)?;
     let now = clock.now().unix_timestamp();
     let key_room = KeyRoom::with(folder, passphrase, &db, now, fixed.into())?;
     let keys = key_room.keys();
@@ -213,6 +215,10 @@ async fn serve(folder: &Folder, ca: Ca, listener: std::net::TcpListener) -> Resu
         },
     )
     .await?;
+    // Before anybody is let in: what the clock rests on is in the store.
+    clock::watch::look(&ca)
+        .await
+        .map_err(|error| ServeError::Stopped(error.to_string()))?;
     // The first KRL stands before the first machine asks for one.
     if let Err(error) = krl::current(&ca).await {
         tracing::error!(%error, "the KRL could not be built; the last one stays in force");
@@ -233,6 +239,7 @@ async fn serve(folder: &Folder, ca: Ca, listener: std::net::TcpListener) -> Resu
         )),
         tokio::spawn(http::accept::socket(socket, router, stopped.clone())),
         tokio::spawn(keeper::keep(Arc::clone(&ca), courier, stopped.clone())),
+        tokio::spawn(clock::watch::keep(Arc::clone(&ca), stopped.clone())),
         tokio::spawn(checkup::keep(
             Arc::clone(&ca),
             Arc::clone(&agent),

@@ -12,7 +12,7 @@ pub mod standing;
 use ca_api::{ApiError, ErrorCode};
 use ssh_key::PublicKey;
 
-use crate::{auth::password::HashError, issue::IssueError, store::ReadError};
+use crate::{auth::password::HashError, clock::Steady, issue::IssueError, store::ReadError};
 
 /// A request at the employees' door was not granted.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +105,8 @@ impl From<&SessionError> for ApiError {
             SessionError::Issue(IssueError::Store(crate::store::StoreError::Busy)) => {
                 Self::new(ErrorCode::Busy, "the CA is busy").hint("try again in a moment")
             }
+            SessionError::Issue(IssueError::Clock(doubt)) => Self::new(ErrorCode::Unavailable, doubt.to_string())
+                .hint("certificates that you have keep working; ask an admin to run `ca-server clock show`"),
             SessionError::Hash(HashError::Argon2(_)) | SessionError::Issue(_) => {
                 Self::new(ErrorCode::Unavailable, "the CA cannot issue certificates now; nothing was handed out")
                     .hint("certificates that you have keep working; tell an admin to look at the server's log")
@@ -122,6 +124,16 @@ pub fn check_open(ca: &crate::ca::Ca) -> Result<(), SessionError> {
         return Err(SessionError::Shut);
     }
     Ok(())
+}
+
+/// Now, where it may stand in a certificate (Z5).
+///
+/// # Errors
+/// [`IssueError::Clock`], whoever asks: it is looked at before anything that a wrong clock would use up.
+pub fn steady(ca: &crate::ca::Ca) -> Result<Steady, SessionError> {
+    ca.clock
+        .steady()
+        .map_err(|doubt| SessionError::Issue(doubt.into()))
 }
 
 /// The one answer to whoever is not let in (A4).

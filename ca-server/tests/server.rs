@@ -9,6 +9,8 @@ mod authentication;
 mod back_ends;
 #[path = "server/backup.rs"]
 mod backup;
+#[path = "server/clock.rs"]
+mod clock;
 #[path = "server/day.rs"]
 mod day;
 #[path = "server/document.rs"]

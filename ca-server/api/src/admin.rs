@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ApiError, Secret};
 
 pub mod break_glass;
+pub mod clock;
 pub mod keys;
 pub mod machines;
 pub mod policy;
@@ -15,6 +16,7 @@ pub mod recovery;
 pub mod view;
 
 pub use break_glass::*;
+pub use clock::*;
 pub use keys::*;
 pub use machines::*;
 pub use policy::*;
@@ -493,6 +495,10 @@ pub enum AdminRequest {
     BreakGlassRevoke {},
     /// Answer: [`AdminReply::BreakGlass`].
     BreakGlassShow {},
+    /// Whether the clock of the CA's host is believed. Answer: [`AdminReply::Clock`].
+    ClockShow {},
+    /// An admin says that the clock of the CA's host is right as it is. Answer: [`AdminReply::Clock`].
+    ClockAccept {},
     /// After a restore: what machines told of the time since the backup. Answer: [`AdminReply::Recovery`].
     RecoveryShow {},
     /// After a restore: an admin has looked, and issuance opens. Answer: [`AdminReply::Recovery`].
@@ -756,6 +762,8 @@ pub enum AdminReply {
     BreakGlass(BreakGlassView),
     /// How it stands after a restore.
     Recovery(RecoveryView),
+    /// How the CA's clock stands.
+    Clock(ClockView),
 }
 
 /// An invitation, told once.

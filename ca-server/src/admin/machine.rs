@@ -33,7 +33,9 @@ use crate::{
         succession,
         wanted::{self, Sources},
     },
-    issue::probe::{NOWHERE_POOL, Own, PROBE_ACCOUNT, PROBE_POOL, REVOKED_KEY_ID, issue_own},
+    issue::probe::{
+        NOWHERE_POOL, Own, OwnError, PROBE_ACCOUNT, PROBE_POOL, REVOKED_KEY_ID, issue_own,
+    },
     ledger::{Actor, Event},
     records::{
         Compiled, FleetRecord, MachineStatus, NameRecord, Reach, SeenRecord, fleet, name_key,
@@ -501,7 +503,10 @@ pub async fn probe(
         };
         let certificate = issue_own(ca, own, actor.clone())
             .await
-            .map_err(|error| ApiError::new(ErrorCode::Invalid, error.to_string()))?;
+            .map_err(|error| match error {
+                OwnError::Issue(error) => unavailable(error),
+                error => ApiError::new(ErrorCode::Invalid, error.to_string()),
+            })?;
         issued.push(certificate);
     }
     let mut issued = issued.into_iter();

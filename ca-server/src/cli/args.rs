@@ -18,6 +18,7 @@ pub mod backup;
 pub mod break_glass;
 pub mod ca;
 pub mod cert;
+pub mod clock;
 pub mod employee;
 pub mod fleet;
 pub mod grant;
@@ -229,6 +230,9 @@ pub enum Command {
     /// After a restore: look, and let people in again.
     #[command(subcommand)]
     Recovery(backup::RecoveryVerb),
+    /// Whether the clock of the CA's host is believed: if not, nothing is signed.
+    #[command(subcommand)]
+    Clock(clock::ClockVerb),
     /// Print a completion script for a shell.
     #[command(
         after_help = "Example:\n  ca-server completions bash > /etc/bash_completion.d/ca-server"

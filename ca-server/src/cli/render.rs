@@ -15,6 +15,7 @@ pub mod break_glass;
 pub mod ca;
 pub mod cert;
 pub mod checkup;
+pub mod clock;
 pub mod delivery;
 pub mod employee;
 pub mod explain;
@@ -92,6 +93,7 @@ pub fn reply(reply: &AdminReply, context: &Context) -> String {
         AdminReply::LedgerHead(head) => audit::signed_head(head),
         AdminReply::BreakGlass(view) => break_glass::view(view, clock),
         AdminReply::Recovery(view) => recovery::view(view, clock),
+        AdminReply::Clock(view) => clock::view(view, clock),
         AdminReply::PublishIndex(_) | AdminReply::PublishedFiles(_) => {
             "The answer is meant for `ca-server publish`; --json shows it.\n".to_owned()
         }

@@ -61,7 +61,13 @@ async fn metrics(
                 "the store cannot be read",
             ))
         })?;
-    let text = text(&standing, &admin.courier().pulse().counts(), now_unix);
+    let off_secs = ca.clock.look().1.map_or(0, |doubt| doubt.by_secs);
+    let text = text(
+        &standing,
+        &admin.courier().pulse().counts(),
+        now_unix,
+        off_secs,
+    );
     let kind = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
@@ -89,7 +95,7 @@ fn may_read(ca: &Ca, peer: Peer, headers: &HeaderMap) -> bool {
 }
 
 /// The exposition format, version 0.0.4.
-fn text(standing: &Standing, counts: &Counts, now_unix: i64) -> String {
+fn text(standing: &Standing, counts: &Counts, now_unix: i64, off_secs: i64) -> String {
     let mut out = Page::default();
     out.gauge(
         "ssh_ca_machines",
@@ -147,6 +153,11 @@ fn text(standing: &Standing, counts: &Counts, now_unix: i64) -> String {
         "ssh_ca_krl_built_timestamp_seconds",
         "When it was built.",
         standing.krl_built_unix,
+    );
+    out.one_gauge(
+        "ssh_ca_clock_off_seconds",
+        "How far the host's clock is from where it is believed; nothing is signed unless this is 0.",
+        off_secs,
     );
     out.head(
         "ssh_ca_deliveries_total",

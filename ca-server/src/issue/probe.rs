@@ -8,6 +8,7 @@ use policies::{
     Blueprint, BlueprintError, KeyId, KeyIdError, MachineName, Principal, Principals, Subject,
 };
 use ssh_key::{Algorithm, PrivateKey, PublicKey};
+use time::OffsetDateTime;
 
 use super::{IssueError, Linted, Prepared, RecordError, SignedBy, record, sign_and_conclude};
 use crate::{
@@ -86,12 +87,13 @@ pub enum Own<'a> {
 /// # Errors
 /// When it may not be made, or issuing fails.
 pub async fn issue_own(ca: &Ca, own: Own<'_>, actor: Actor) -> Result<String, OwnError> {
-    let now = u64::try_from(ca.clock.now().unix_timestamp()).unwrap_or(0);
-    let kind = match &own {
-        Own::Host { .. } => CertificateKind::Host,
-        Own::Probe { .. } => CertificateKind::Probe,
-        Own::RevokedCanary(_) | Own::GoodCanary(_) => CertificateKind::Canary,
+    let (kind, now) = match &own {
+        Own::Host { .. } => (CertificateKind::Host, steady(ca)?),
+        Own::Probe { .. } => (CertificateKind::Probe, steady(ca)?),
+        // Without them there is no KRL. They open nothing, whatever the clock says.
+        Own::RevokedCanary(_) | Own::GoodCanary(_) => (CertificateKind::Canary, ca.clock.now()),
     };
+    let now = u64::try_from(now.unix_timestamp()).unwrap_or(0);
     let epoch = instance_epoch(ca)?;
     // A drawn serial that exists is drawn again, and so is everything when a key was replaced meanwhile; three in a row
     // mean that something else is wrong.
@@ -155,6 +157,11 @@ pub async fn issue_own(ca: &Ca, own: Own<'_>, actor: Actor) -> Result<String, Ow
         }
     }
     Err(IssueError::Epoch.into())
+}
+
+/// Now, where it may stand in a certificate (Z5).
+fn steady(ca: &Ca) -> Result<OffsetDateTime, IssueError> {
+    Ok(ca.clock.steady()?.at())
 }
 
 async fn record_alone(

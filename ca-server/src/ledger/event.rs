@@ -85,6 +85,16 @@ pub enum Event {
         instance_epoch: u32,
         reason: String,
     },
+    /// The wall clock cannot be believed, and nothing is signed (Z5).
+    ClockDoubted {
+        by_secs: i64,
+        what: String,
+    },
+    /// It is believed, as it is from now on.
+    ClockTrusted {
+        by_ms: i64,
+        reason: String,
+    },
 
     /// Machines trust this key for the break-glass account, and for nothing else.
     BreakGlassMade {

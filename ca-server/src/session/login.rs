@@ -379,8 +379,8 @@ pub async fn login(
     request: LoginRequest,
     from: IpAddr,
 ) -> Result<Issued, SessionError> {
-    let now = ca.clock.now();
     // What does not depend on who asks is looked at first: it costs no attempt and tells nothing.
+    let now = super::steady(ca)?.at();
     ca.nonces.redeem(&request.nonce, now.unix_timestamp())?;
     let key = parse_key(&request.public_key)?;
     let message = proof::login_message(
@@ -425,8 +425,9 @@ async fn open(
 ) -> Result<Issued, SessionError> {
     let person = Arc::new(person);
     for _ in 0..TRIES {
-        let now = ca.clock.now();
-        let plan = match plan(ca, &person.email, None, narrow, proven, now)? {
+        let moment = super::steady(ca)?;
+        let now = moment.at();
+        let plan = match plan(ca, &person.email, None, narrow, proven, moment)? {
             Planned::Orders(plan) => plan,
             Planned::Denied(reason) => return deny(ca, &person, reason, from).await,
         };

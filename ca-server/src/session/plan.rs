@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use super::{SessionError, possession::ProvenKey};
 use crate::{
     ca::Ca,
+    clock::Steady,
     issue::{self, Linted},
     keys::Keys,
     records::Compiled,
@@ -51,8 +52,9 @@ pub fn plan(
     session_ends: Option<OffsetDateTime>,
     narrow: &policies::Narrow,
     proven: &ProvenKey,
-    now: OffsetDateTime,
+    moment: Steady,
 ) -> Result<Planned, SessionError> {
+    let now = moment.at();
     let view = ca.db.snapshot()?;
     let compiled = ca.policy.load(&view)?;
     let keys = ca.key_room.at(&view).map_err(issue::IssueError::from)?;

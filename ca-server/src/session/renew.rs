@@ -58,7 +58,7 @@ pub async fn renew(
     from: IpAddr,
 ) -> Result<Issued, SessionError> {
     super::check_open(ca)?;
-    let now = ca.clock.now();
+    let now = super::steady(ca)?.at();
     // The secret first: who does not have it uses up no nonce, and no room in the memory of used ones.
     let session = match find(ca, &request.session_id, &request.session_secret, now)? {
         Found::Open(session) => session,
@@ -99,14 +99,15 @@ pub async fn renew(
     let session_ends =
         OffsetDateTime::from_unix_timestamp(session.ends_unix).map_err(|_| SessionError::Over)?;
     for _ in 0..TRIES {
-        let now = ca.clock.now();
+        let moment = super::steady(ca)?;
+        let now = moment.at();
         let plan = match plan(
             ca,
             &session.email,
             Some(session_ends),
             &narrow,
             &proven,
-            now,
+            moment,
         )? {
             Planned::Orders(plan) => plan,
             Planned::Denied(reason) => {

@@ -54,6 +54,8 @@ fn verb(request: &AdminRequest) -> &'static str {
         R::BreakGlassTrust { .. } => "break_glass_trust",
         R::BreakGlassRevoke {} => "break_glass_revoke",
         R::BreakGlassShow {} => "break_glass_show",
+        R::ClockShow {} => "clock_show",
+        R::ClockAccept {} => "clock_accept",
         R::RecoveryShow {} => "recovery_show",
         R::RecoveryFinish { .. } => "recovery_finish",
         R::MachinePrepare(_) => "machine_prepare",
@@ -86,7 +88,7 @@ fn verb(request: &AdminRequest) -> &'static str {
 }
 
 /// How many arms `verb` has.
-const VERBS: usize = 67;
+const VERBS: usize = 69;
 
 pub fn every_command() -> Vec<Value> {
     let email = "zoe@corp.example";
@@ -134,6 +136,8 @@ pub fn every_command() -> Vec<Value> {
         json!({"verb": "break_glass_trust", "public_key": "x", "needed": 2, "shares": 3}),
         json!({"verb": "break_glass_revoke"}),
         json!({"verb": "break_glass_show"}),
+        json!({"verb": "clock_show"}),
+        json!({"verb": "clock_accept"}),
         json!({"verb": "recovery_show"}),
         json!({"verb": "recovery_finish"}),
         json!({"verb": "machine_probe", "machine": "m", "public_key": "x"}),

@@ -242,7 +242,7 @@ async fn k4_what_was_decided_under_the_old_key_is_not_signed_after_the_switch() 
         subject,
         kind: policies::KeyKind::Plain,
     };
-    let now = world.ca.clock.now();
+    let now = world.ca.clock.steady().unwrap();
     let narrow = policies::Narrow::default();
     let Planned::Orders(plan) = plan::plan(&world.ca, &email, None, &narrow, &proven, now).unwrap()
     else {
