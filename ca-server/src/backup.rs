@@ -115,6 +115,9 @@ pub enum BackupError {
     /// There is something already.
     #[error("{} exists already; nothing was written: choose another name, or move it away", .0.display())]
     Exists(PathBuf),
+    /// Standard output.
+    #[error("a backup goes into a file: name one, which appears when it is whole")]
+    NoFile,
     /// Another run is at work on the same file or folder.
     #[error("another run is at work on {}; wait for its end", .0.display())]
     Busy(PathBuf),
@@ -125,11 +128,14 @@ pub enum BackupError {
     #[error("none of the identities opens this backup")]
     WrongIdentity,
     /// It was locked in the other way.
-    #[error("this backup is locked with {0}")]
+    #[error("this backup is locked {0}")]
     OtherLock(&'static str),
     /// No age file.
     #[error("this is not a backup: {0}")]
     NotOne(String),
+    /// A file that is none, before anybody was asked for what opens it.
+    #[error("{} is not a backup", .0.display())]
+    NotThis(PathBuf),
     /// A recipient or identity that is none.
     #[error("{0}")]
     Key(String),
@@ -177,6 +183,9 @@ impl BackupError {
     pub fn hint(&self) -> String {
         match self {
             Self::Server(error) => error.hint(),
+            Self::NotOne(_) | Self::NotThis(_) => {
+                "A backup is a file that `ca-server backup FILE` made.".to_owned()
+            }
             Self::OtherLock(_) => {
                 "Give --identity FILE for one that was made with --recipient; without it the passphrase is asked for."
                     .to_owned()

@@ -134,16 +134,21 @@ fn dispatch(cli: Cli, setup: Setup, clock: Clock) -> Result<Verdict, Failure> {
                 let done = (setup.break_glass)(offline, clock)?;
                 return tell(done.report, &global).map(|_| done.verdict);
             }
-            Step::MakeAndTrust(offline, mut order) => {
-                // Asked before anything is written, and the server too: is it there at all?
-                run::agree_to(&mut order)?;
+            Step::MakeAndTrust {
+                look,
+                make,
+                trust: mut order,
+            } => {
+                // Is the folder's name free, and the server there at all? Then the person is asked, and only then anything is written.
+                (setup.break_glass)(look, clock)?;
                 run::run(
                     order::Order::new(ca_api::admin::AdminRequest::BreakGlassShow {})
                         .into_sink(order::Sink::Nowhere),
                     &global,
                     clock,
                 )?;
-                let done = (setup.break_glass)(offline, clock)?;
+                run::agree_to(&mut order)?;
+                let done = (setup.break_glass)(make, clock)?;
                 if let ca_api::admin::AdminRequest::BreakGlassTrust { public_key, .. } =
                     &mut order.request
                 {
@@ -213,6 +218,17 @@ fn here(cli: &Cli) -> Result<(), clap::Error> {
         ) => Err(Cli::command().error(
             ErrorKind::ArgumentConflict,
             "--url is for admin commands; `init`, `serve`, `backup` and `restore` run on the CA's own host",
+        )),
+        (Command::Ca(args::ca::CaVerb::Move { .. }), Some(_)) => Err(Cli::command().error(
+            ErrorKind::ArgumentConflict,
+            "a key of the CA is moved on the CA's own host",
+        )),
+        (
+            Command::BreakGlass(args::break_glass::BreakGlassVerb::Make { shares, needed, .. }),
+            _,
+        ) if needed > shares => Err(Cli::command().error(
+            ErrorKind::ValueValidation,
+            format!("--needed {needed} is more than there are: --shares {shares}"),
         )),
         (
             Command::BreakGlass(

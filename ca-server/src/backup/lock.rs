@@ -152,7 +152,10 @@ impl Locked<BufReader<File>> {
     /// When it cannot be read, or is no backup.
     pub fn file(path: &Path) -> Result<Self, BackupError> {
         let file = File::open(path).map_err(file_error("read", path))?;
-        Self::new(BufReader::new(file))
+        Self::new(BufReader::new(file)).map_err(|error| match error {
+            BackupError::NotOne(_) => BackupError::NotThis(path.to_owned()),
+            other => other,
+        })
     }
 }
 

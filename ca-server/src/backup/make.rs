@@ -9,8 +9,9 @@ use std::{
 };
 
 use ca_api::admin::BackupRequest;
+use nix::{errno::Errno, fcntl::AT_FDCWD};
 use http_body_util::BodyExt as _;
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     About, BackupError, file_error,
@@ -38,17 +39,6 @@ pub struct Made {
 /// # Errors
 /// See [`BackupError`]; no file is made then.
 pub fn run(args: &BackupArgs) -> Result<Made, BackupError> {
-    // Looked at before anybody types a passphrase for nothing; the link at the end decides.
-    if fs::symlink_metadata(&args.file).is_ok() {
-        return Err(BackupError::Exists(args.file.clone()));
-    }
-    let lock = match &args.lock {
-        LockSource::Recipients(texts) => Lock::Recipients(lock::recipients(texts)?),
-        LockSource::Passphrase(source) => Lock::Passphrase {
-            passphrase: passphrase::read(source, Purpose::LockBackup)?,
-            work_factor: WORK_FACTOR,
-        },
-    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -56,7 +46,43 @@ pub fn run(args: &BackupArgs) -> Result<Made, BackupError> {
             action: "start",
             source,
         })?;
+    // All this is looked at before anybody types a passphrase for nothing; what is done at the end decides.
+    let recipients = match &args.lock {
+        LockSource::Recipients(texts) => lock::recipients(texts)?,
+        LockSource::Passphrase(_) => Vec::new(),
+    };
+    can_be_made(&args.file)?;
+    runtime.block_on(client::is_there(&args.data))?;
+    let lock = match &args.lock {
+        LockSource::Recipients(_) => Lock::Recipients(recipients),
+        LockSource::Passphrase(source) => Lock::Passphrase {
+            passphrase: passphrase::read(source, Purpose::LockBackup)?,
+            work_factor: WORK_FACTOR,
+        },
+    };
     runtime.block_on(make(args, &lock))
+}
+
+fn can_be_made(file: &Path) -> Result<(), BackupError> {
+    if file == Path::new("-") {
+        return Err(BackupError::NoFile);
+    }
+    if fs::symlink_metadata(file).is_ok() {
+        return Err(BackupError::Exists(file.to_owned()));
+    }
+    let folder = folder_of(file);
+    let found = fs::metadata(folder).map_err(file_error("write into", folder))?;
+    if !found.is_dir() {
+        let source = io::ErrorKind::NotADirectory.into();
+        return Err(file_error("write into", folder)(source));
+    }
+    Ok(())
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 async fn make(args: &BackupArgs, lock: &Lock) -> Result<Made, BackupError> {
@@ -71,7 +97,10 @@ async fn make(args: &BackupArgs, lock: &Lock) -> Result<Made, BackupError> {
         .and_then(|value| serde_json::from_slice(value.as_bytes()).ok())
         .ok_or_else(|| ClientError::Garbage("it does not say what it is".to_owned()))?;
     let bar = (args.show_progress && io::stderr().is_terminal()).then(|| {
-        let bar = ProgressBar::no_length();
+        let style = ProgressStyle::with_template("  {spinner} {msg}  {elapsed}")
+            .expect("the template is written with this crate's own words");
+        let bar = ProgressBar::no_length().with_style(style);
+        bar.set_message("0 MB");
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
     });
@@ -145,7 +174,11 @@ impl Partial {
             .map_err(|_| BackupError::Busy(target.to_owned()))?;
         let own = |file: &fs::File| {
             use std::os::unix::fs::PermissionsExt as _;
-            file.set_permissions(fs::Permissions::from_mode(0o600))?;
+            match file.set_permissions(fs::Permissions::from_mode(0o600)) {
+                // A stick with FAT knows no modes; the backup is locked all the same.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                done => done?,
+            }
             file.set_len(0)
         };
         own(&file).map_err(file_error("write", &path))?;
@@ -161,19 +194,28 @@ impl Partial {
         self.file
             .sync_all()
             .map_err(file_error("write", &self.path))?;
-        fs::hard_link(&self.path, target).map_err(|error| match error.kind() {
+        give_name(&self.path, target).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => BackupError::Exists(target.to_owned()),
             _ => file_error("name", target)(error),
         })?;
         self.published = true;
-        fs::remove_file(&self.path).map_err(file_error("remove", &self.path))?;
-        let folder = target
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
+        let folder = folder_of(target);
         fs::File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(file_error("sync", folder))
+    }
+}
+
+/// Renames a file, never over another one.
+fn give_name(from: &Path, to: &Path) -> io::Result<()> {
+    let never_over = nix::fcntl::RenameFlags::RENAME_NOREPLACE;
+    match nix::fcntl::renameat2(AT_FDCWD, from, AT_FDCWD, to, never_over) {
+        // A file system that knows no such rename (NFS) knows links.
+        Err(Errno::EINVAL | Errno::ENOSYS) => {
+            fs::hard_link(from, to)?;
+            fs::remove_file(from)
+        }
+        done => Ok(done?),
     }
 }
 

@@ -50,9 +50,15 @@ pub enum BreakGlassError {
         /// Why not.
         source: io::Error,
     },
+    /// There is something already.
+    #[error("{} exists already; nothing was changed: name a folder that does not", .0.display())]
+    Exists(PathBuf),
     /// The seal.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// Not a sealed file.
+    #[error("{} is not a sealed file of break-glass credentials", .0.display())]
+    NotSealed(PathBuf),
     /// Nobody to ask for shares.
     #[error("no shares: give each with --share FILE, or run it on a terminal")]
     NoShares,
@@ -81,16 +87,13 @@ pub fn make(
     now: OffsetDateTime,
 ) -> Result<Sealed, BreakGlassError> {
     let (sealed, texts) = seal::make(needed, shares, now.unix_timestamp())?;
-    fs::DirBuilder::new()
-        .mode(0o700)
-        .create(folder)
-        .map_err(file_error("make", folder))?;
+    let which = format!("{} of {}", sealed.fingerprint()?, now.date());
+    make_folder(folder)?;
     write_new(&folder.join("sealed"), sealed.text().as_bytes())?;
     for (number, text) in texts.iter().enumerate() {
         let number = number + 1;
         let note = Zeroizing::new(format!(
-            "# Share {number} of {shares} of the break-glass credentials {}; any {needed} of them open the sealed file.\n{}\n",
-            &sealed.public_key.split(' ').nth(1).unwrap_or_default()[..16],
+            "# Share {number} of {shares} of the break-glass credentials {which}; any {needed} of them open the sealed file.\n{}\n",
             text.as_str()
         ));
         write_new(&folder.join(format!("share-{number}")), note.as_bytes())?;
@@ -99,6 +102,33 @@ pub fn make(
         .and_then(|folder| folder.sync_all())
         .map_err(file_error("sync", folder))?;
     Ok(sealed)
+}
+
+/// Looks whether a folder can be made, before anybody is asked or types anything.
+///
+/// # Errors
+/// When there is something of that name, or nothing that it could be in.
+pub fn can_make_folder(folder: &Path) -> Result<(), BreakGlassError> {
+    if fs::symlink_metadata(folder).is_ok() {
+        return Err(BreakGlassError::Exists(folder.to_owned()));
+    }
+    let above = folder
+        .parent()
+        .filter(|above| !above.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    fs::metadata(above)
+        .map(drop)
+        .map_err(file_error("make a folder in", above))
+}
+
+fn make_folder(folder: &Path) -> Result<(), BreakGlassError> {
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => BreakGlassError::Exists(folder.to_owned()),
+            _ => file_error("make", folder)(error),
+        })
 }
 
 /// A new file, 0600, on the disk when this returns.
@@ -126,7 +156,10 @@ fn read_small(path: &Path) -> Result<Zeroizing<String>, BreakGlassError> {
 
 /// The CA key, from the sealed file and shares: those in files, or where none is named as they are typed.
 fn ca_key(sealed: &Path, shares: &[PathBuf]) -> Result<PrivateKey, BreakGlassError> {
-    let sealed = Sealed::parse(&read_small(sealed)?)?;
+    let sealed = Sealed::parse(&read_small(sealed)?).map_err(|error| match error {
+        SealError::NotOne(_) => BreakGlassError::NotSealed(sealed.to_owned()),
+        error => error.into(),
+    })?;
     let mut texts = Vec::new();
     for path in shares {
         texts.push(read_small(path)?);
@@ -135,15 +168,30 @@ fn ca_key(sealed: &Path, shares: &[PathBuf]) -> Result<PrivateKey, BreakGlassErr
         if !terminal::somebody_there() {
             return Err(BreakGlassError::NoShares);
         }
-        for number in 1..=sealed.needed {
-            let prompt = format!("Share {number} of the {} that are needed: ", sealed.needed);
-            texts.push(
-                terminal::ask_hidden(&prompt)
-                    .map_err(file_error("ask on", Path::new("/dev/tty")))?,
-            );
-        }
+        ask_shares(&sealed, &mut texts)?;
     }
     Ok(sealed.open(&texts)?)
+}
+
+/// Asks for each share until it is one: who has typed three of them off paper must not begin anew for a slip in the last.
+fn ask_shares(
+    sealed: &Sealed,
+    texts: &mut Vec<Zeroizing<String>>,
+) -> Result<(), BreakGlassError> {
+    let needed = usize::from(sealed.needed);
+    while texts.len() < needed {
+        let number = texts.len() + 1;
+        let prompt = format!("Share {number} of the {needed} that are needed: ");
+        texts.push(
+            terminal::ask_hidden(&prompt).map_err(file_error("ask on", Path::new("/dev/tty")))?,
+        );
+        if let Err(why) = sealed.check(texts) {
+            texts.pop();
+            // Whoever types sees it; the result goes elsewhere.
+            let _ = writeln!(io::stderr(), "{why}; once more");
+        }
+    }
+    Ok(())
 }
 
 /// What a certificate is for.
@@ -177,10 +225,7 @@ pub fn open(
     now: OffsetDateTime,
 ) -> Result<Opened, BreakGlassError> {
     let ca = ca_key(sealed, shares)?;
-    fs::DirBuilder::new()
-        .mode(0o700)
-        .create(out)
-        .map_err(file_error("make", out))?;
+    make_folder(out)?;
     issue(
         &ca,
         out,

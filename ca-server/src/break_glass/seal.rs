@@ -46,9 +46,12 @@ pub enum SealError {
     /// A share of other credentials.
     #[error("share {0} belongs to other credentials: look which file it was made with")]
     Foreign(usize),
+    /// One that came before.
+    #[error("share {0} came already: give another one")]
+    Twice(usize),
     /// Not enough different ones.
     #[error(
-        "{found} different shares are not enough: {needed} are needed; nothing can be learned from fewer"
+        "{needed} different shares are needed, and {found} came; nothing can be learned from fewer"
     )]
     TooFew {
         /// How many came.
@@ -209,11 +212,7 @@ impl Sealed {
         Ok(Zeroizing::new(body[6..].to_vec()))
     }
 
-    /// Opens the seal with these shares, in any order; a share that comes twice counts once.
-    ///
-    /// # Errors
-    /// See [`SealError`].
-    pub fn open(&self, shares: &[Zeroizing<String>]) -> Result<PrivateKey, SealError> {
+    fn points(&self, shares: &[Zeroizing<String>]) -> Result<BTreeMap<u8, Point>, SealError> {
         let mut points = BTreeMap::new();
         for (number, text) in shares.iter().enumerate() {
             let bytes = self.read_share(number + 1, text)?;
@@ -221,6 +220,36 @@ impl Sealed {
                 Point::try_from(bytes.as_slice()).map_err(|_| SealError::Mistyped(number + 1))?;
             points.insert(bytes[0], point);
         }
+        Ok(points)
+    }
+
+    /// Looks whether these are different shares of these credentials, as far as their checksums tell; there may be too few yet.
+    ///
+    /// # Errors
+    /// See [`SealError`].
+    pub fn check(&self, shares: &[Zeroizing<String>]) -> Result<(), SealError> {
+        if self.points(shares)?.len() < shares.len() {
+            return Err(SealError::Twice(shares.len()));
+        }
+        Ok(())
+    }
+
+    /// Which credentials these are, as `break-glass show` lists them.
+    ///
+    /// # Errors
+    /// [`SealError::NotOne`].
+    pub fn fingerprint(&self) -> Result<String, SealError> {
+        PublicKey::from_openssh(&self.public_key)
+            .map(|key| key.fingerprint(ssh_key::HashAlg::Sha256).to_string())
+            .map_err(|error| SealError::NotOne(error.to_string()))
+    }
+
+    /// Opens the seal with these shares, in any order; a share that comes twice counts once.
+    ///
+    /// # Errors
+    /// See [`SealError`].
+    pub fn open(&self, shares: &[Zeroizing<String>]) -> Result<PrivateKey, SealError> {
+        let points = self.points(shares)?;
         let found = points.len();
         let too_few = SealError::TooFew {
             found,

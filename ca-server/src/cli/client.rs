@@ -158,6 +158,14 @@ pub async fn ask_socket(
     ask(connect(data).await?, "localhost", None, request, on_event).await
 }
 
+/// Does a server run with the data folder `data`, for whoever asks?
+///
+/// # Errors
+/// It does not.
+pub(crate) async fn is_there(data: &Path) -> Result<(), ClientError> {
+    connect(data).await.map(drop)
+}
+
 async fn connect(data: &Path) -> Result<UnixStream, ClientError> {
     let path = data.join(SOCKET);
     UnixStream::connect(&path)

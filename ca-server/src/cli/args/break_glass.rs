@@ -12,8 +12,8 @@ use crate::cli::order::{ConsentOption, Order};
 pub enum BreakGlassVerb {
     /// Make sealed credentials that open the account `breakglass` on every machine, with the CA gone; earlier ones are revoked.
     #[command(
-        after_help = "The folder gets the file `sealed` and a file for each share. Give the shares to different people, keep `sealed` where any of them\n\
-                      finds it, and delete all of it here. The server never sees the private key.\n\n\
+        after_help = "The folder gets the file `sealed` and a file for each share. Give the shares to different people, keep \
+                      `sealed` where any of them finds it, and delete all of it here. The server never sees the private key.\n\n\
                       Example:\n  ca-server break-glass make /root/break-glass --shares 5 --needed 3"
     )]
     Make {
@@ -32,7 +32,9 @@ pub enum BreakGlassVerb {
     /// Open the seal with enough shares: writes a key and a short certificate. Needs no server and no network.
     #[command(
         after_help = "Without --share the shares are asked for. Every use is found by the next check-up, and alarms.\n\n\
-                      Example:\n  ca-server break-glass open sealed --share share-1 --share share-2 --share share-5 --out /root/way-in --who dana"
+                      Examples:\n  \
+                      ca-server break-glass open sealed --out way-in --who dana\n  \
+                      ca-server break-glass open sealed --share share-1 --share share-2 --share share-5 --out way-in"
     )]
     Open {
         /// The sealed file and the shares.
@@ -47,7 +49,7 @@ pub enum BreakGlassVerb {
     },
     /// Show that they would open these machines: a real login each, with a certificate that runs one fixed command and nothing else.
     #[command(
-        after_help = "Exit code 3: some machines would not open. The next check-up tells of the drill.\n\n\
+        after_help = "Exit code 3: some of the machines would not open; 1: none would. The next check-up tells of the drill.\n\n\
                       Example:\n  ca-server break-glass drill sealed --share share-1 --share share-2 --share share-5 web-1 web-2"
     )]
     Drill {
@@ -86,6 +88,11 @@ pub struct SealOptions {
 /// What works without a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Offline {
+    /// Looks whether this folder can be made.
+    Look {
+        /// Which.
+        folder: PathBuf,
+    },
     /// Makes sealed credentials.
     Make {
         /// The folder.
@@ -121,7 +128,14 @@ pub enum Step {
     /// Asked of the server.
     Ask(Order),
     /// First the one; its public key then goes to the server, if the person agrees.
-    MakeAndTrust(Offline, Order),
+    MakeAndTrust {
+        /// What has to hold before anybody is asked.
+        look: Offline,
+        /// What is made here.
+        make: Offline,
+        /// What the server is asked then.
+        trust: Order,
+    },
 }
 
 impl BreakGlassVerb {
@@ -134,13 +148,16 @@ impl BreakGlassVerb {
                 shares,
                 needed,
                 consent,
-            } => Step::MakeAndTrust(
-                Offline::Make {
+            } => Step::MakeAndTrust {
+                look: Offline::Look {
+                    folder: folder.clone(),
+                },
+                make: Offline::Make {
                     folder,
                     shares,
                     needed,
                 },
-                Order::new(AdminRequest::BreakGlassTrust {
+                trust: Order::new(AdminRequest::BreakGlassTrust {
                     public_key: String::new(),
                     needed,
                     shares,
@@ -149,12 +166,13 @@ impl BreakGlassVerb {
                     consent.consent(),
                     "Every machine gets the account `breakglass` with sudo for all; earlier credentials are revoked.",
                 ),
-            ),
+            },
             Self::Open { seal, out, minutes } => Step::Offline(Offline::Open { seal, out, minutes }),
             Self::Drill { seal, machines } => Step::Offline(Offline::Drill { seal, machines }),
             Self::Show => Step::Ask(Order::new(AdminRequest::BreakGlassShow {})),
-            Self::Revoke { consent } => Step::Ask(Order::new(AdminRequest::BreakGlassRevoke {}).asking(
+            Self::Revoke { consent } => Step::Ask(Order::new(AdminRequest::BreakGlassRevoke {}).asking_of(
                 consent.consent(),
+                AdminRequest::BreakGlassShow {},
                 "Nothing opens the break-glass account any longer, wherever the sealed file and the shares are.",
             )),
         }

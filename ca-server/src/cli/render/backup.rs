@@ -5,7 +5,7 @@ use std::path::Path;
 use super::table::Fields;
 use crate::cli::{
     args::DEFAULT_DATA,
-    text::{count, shell_word},
+    text::shell_word,
     time::Clock,
 };
 
@@ -26,6 +26,15 @@ pub struct InBackup<'a> {
     pub keys: &'a [String],
 }
 
+/// When it was made; how long ago that is, unless it was just now.
+fn taken(is: &InBackup<'_>, clock: Clock) -> String {
+    let at = clock.exact(is.made_unix);
+    if is.made_unix >= clock.now.unix_timestamp() {
+        return at;
+    }
+    format!("{at} ({})", clock.distance(is.made_unix))
+}
+
 fn fields(title: &str, is: &InBackup<'_>, clock: Clock) -> Fields {
     let keys = if is.keys.is_empty() {
         "none: `keys` and `tls` are kept elsewhere".to_owned()
@@ -33,7 +42,7 @@ fn fields(title: &str, is: &InBackup<'_>, clock: Clock) -> Fields {
         is.keys.join(", ")
     };
     Fields::new(title)
-        .field("made", &clock.distance(is.made_unix))
+        .field("made", &taken(is, clock))
         .field("by", &format!("ca-server {}", is.program))
         .field("CA", is.ca)
         .field("epoch", &is.instance_epoch.to_string())
@@ -98,6 +107,13 @@ pub fn restored(
     let facts = fields(&format!("Restored into {shown}"), is, clock)
         .field("new epoch", &epoch.to_string())
         .render();
+    let machines = match machines {
+        0 => String::new(),
+        1 => " The machine's own KRL is read before anything is brought to it.".to_owned(),
+        some => format!(
+            " The KRL of each of the {some} machines is read before anything is brought to it."
+        ),
+    };
     let word = shell_word(&shown);
     let keys = if is.keys.is_empty() {
         format!(
@@ -108,12 +124,11 @@ pub fn restored(
     };
     format!(
         "{facts}\n\
-         Every earlier serial is revoked and everybody's epoch raised; {} is read before anything is brought to it.\n\
+         Every earlier serial is revoked, and everybody logs in once more.{machines}\n\
          The lost server must never run again.\n\n\
          Next:\n{keys}  \
          ca-server serve{option}\n  \
          ca-server recovery show{option}\n  \
-         ca-server recovery finish{option}\n",
-        count(machines, "machine")
+         ca-server recovery finish{option}\n"
     )
 }
