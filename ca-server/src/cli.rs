@@ -219,6 +219,18 @@ fn here(cli: &Cli) -> Result<(), clap::Error> {
             ErrorKind::ArgumentConflict,
             "--url is for admin commands; `init`, `serve`, `backup` and `restore` run on the CA's own host",
         )),
+        (
+            Command::Ca(args::ca::CaVerb::Rotate {
+                key: args::ca::Key::Tls,
+                leave_behind,
+                step,
+                ..
+            }),
+            _,
+        ) if *step || !leave_behind.is_empty() => Err(Cli::command().error(
+            ErrorKind::ArgumentConflict,
+            "the TLS CA is replaced in one step, and no machine is waited for: `ca-server ca rotate tls`",
+        )),
         (Command::Ca(args::ca::CaVerb::Move { .. }), Some(_)) => Err(Cli::command().error(
             ErrorKind::ArgumentConflict,
             "a key of the CA is moved on the CA's own host",

@@ -9,9 +9,9 @@ use std::{
 };
 
 use ca_api::admin::BackupRequest;
-use nix::{errno::Errno, fcntl::AT_FDCWD};
 use http_body_util::BodyExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use nix::{errno::Errno, fcntl::AT_FDCWD};
 
 use super::{
     About, BackupError, file_error,

@@ -174,10 +174,7 @@ fn ca_key(sealed: &Path, shares: &[PathBuf]) -> Result<PrivateKey, BreakGlassErr
 }
 
 /// Asks for each share until it is one: who has typed three of them off paper must not begin anew for a slip in the last.
-fn ask_shares(
-    sealed: &Sealed,
-    texts: &mut Vec<Zeroizing<String>>,
-) -> Result<(), BreakGlassError> {
+fn ask_shares(sealed: &Sealed, texts: &mut Vec<Zeroizing<String>>) -> Result<(), BreakGlassError> {
     let needed = usize::from(sealed.needed);
     while texts.len() < needed {
         let number = texts.len() + 1;

@@ -344,6 +344,12 @@ mod tests {
         let with = |first: String| sealed.open(&[Zeroizing::new(first), shares[1].clone()]);
         assert_eq!(with(slip).unwrap_err(), SealError::Mistyped(1));
         assert_eq!(with(String::new()).unwrap_err(), SealError::Mistyped(1));
+        // The same, one by one as they are typed.
+        assert_eq!(sealed.check(&shares[..1]), Ok(()));
+        assert_eq!(sealed.check(&shares[..2]), Ok(()));
+        let twice = [shares[1].clone(), shares[1].clone()];
+        assert_eq!(sealed.check(&twice), Err(SealError::Twice(2)));
+        assert_eq!(sealed.check(&others[..1]), Err(SealError::Foreign(1)));
         assert_eq!(
             with(others[0].to_string()).unwrap_err(),
             SealError::Foreign(1)

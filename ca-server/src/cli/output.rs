@@ -137,7 +137,10 @@ impl Failure {
         let message = super::text::line(&self.message);
         let mut text = format!("{} {message}\n", styled(BAD, "ca-server:"));
         if !self.hint.is_empty() {
-            text.push_str(&format!("{}\n", super::text::line(&self.hint)));
+            text.push_str(&format!(
+                "{}\n",
+                super::text::sentence(&super::text::line(&self.hint))
+            ));
         }
         text
     }

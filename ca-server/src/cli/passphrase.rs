@@ -40,6 +40,19 @@ pub enum PassphraseError {
          credential `ssh-ca-passphrase`"
     )]
     NoTerminal,
+    /// Nobody to ask for a backup's, which is its own.
+    #[error(
+        "no passphrase of the backup: there is no terminal to ask on; give --passphrase-file FILE or --passphrase-stdin"
+    )]
+    NoTerminalForBackup,
+    /// No such module.
+    #[error("the module of the token, {}, cannot be read: {source}", path.display())]
+    Module {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Nobody to ask for a PIN.
     #[error(
         "no PIN: there is no terminal to ask on; put it into a file that only its owner can read, and name that in the signer \
@@ -125,6 +138,11 @@ pub fn token_pin(spec: &SignerSpec) -> Result<Option<Secret>, PassphraseError> {
     if token.pin_file.is_some() {
         return Ok(None);
     }
+    // A PIN is not asked for in vain; the server runs on this host, and opens the module itself.
+    std::fs::metadata(&token.module).map_err(|source| PassphraseError::Module {
+        path: token.module.clone(),
+        source,
+    })?;
     if !io::stdin().is_terminal() {
         return Err(PassphraseError::NoPin);
     }
@@ -138,7 +156,10 @@ pub fn token_pin(spec: &SignerSpec) -> Result<Option<Secret>, PassphraseError> {
 
 fn from_terminal(purpose: Purpose) -> Result<Secret, PassphraseError> {
     if !io::stdin().is_terminal() {
-        return Err(PassphraseError::NoTerminal);
+        return Err(match purpose {
+            Purpose::LockBackup | Purpose::OpenBackup => PassphraseError::NoTerminalForBackup,
+            Purpose::Create | Purpose::Unlock => PassphraseError::NoTerminal,
+        });
     }
     let ask = |prompt: &str| terminal::ask_hidden(prompt).map_err(PassphraseError::Terminal);
     match purpose {

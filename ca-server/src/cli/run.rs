@@ -52,7 +52,7 @@ pub fn run(order: Order, global: &GlobalArgs, clock: Clock) -> Result<Verdict, F
     if let Some(question) = &order.question {
         somebody_to_ask()?;
         if let Some(look) = &order.look {
-            exchange(look)?;
+            pointless(&exchange(look)?)?;
         }
         agree(question)?;
     }
@@ -87,6 +87,23 @@ pub fn agree_to(order: &mut Order) -> Result<(), Failure> {
         .question
         .take()
         .map_or(Ok(()), |question| agree(&question))
+}
+
+/// There is nothing of what the person would be asked about.
+fn pointless(found: &AdminReply) -> Result<(), Failure> {
+    let nothing = match found {
+        AdminReply::BreakGlass(view) if view.keys.iter().all(|key| key.ended_unix.is_some()) => {
+            "no machine trusts any break-glass credentials; there is nothing to revoke"
+        }
+        AdminReply::Recovery(view) if !view.restored => {
+            "this CA was never restored from a backup; nothing is shut"
+        }
+        AdminReply::Recovery(view) if view.open => {
+            "people can log in already; there is nothing to finish"
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::new("nothing_to_do", nothing))
 }
 
 fn somebody_to_ask() -> Result<(), Failure> {
@@ -264,7 +281,9 @@ fn write_out(path: &Path, bytes: &[u8], what: &str, global: &GlobalArgs) -> Resu
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    let mut file = tempfile::NamedTempFile::new_in(&folder).map_err(failed)?;
+    // The temporary file's own name would tell nobody anything.
+    let mut file =
+        tempfile::NamedTempFile::new_in(&folder).map_err(|error| failed(error.kind().into()))?;
     file.write_all(bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;

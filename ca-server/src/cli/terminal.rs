@@ -244,7 +244,11 @@ mod tests {
         let before = tcgetattr(&slave).expect("a terminal");
         let asking = Asking::begin(&slave, Echo::Off).expect("a terminal");
         let during = tcgetattr(&slave).expect("a terminal");
-        assert!(!during.local_flags.intersects(LocalFlags::ECHO | LocalFlags::ISIG));
+        assert!(
+            !during
+                .local_flags
+                .intersects(LocalFlags::ECHO | LocalFlags::ISIG)
+        );
         // The kernel itself hands the line over at Ctrl-C, without a newline and without a signal.
         File::from(pair.master.try_clone().expect("one more"))
             .write_all(b"half a pass\x03")

@@ -60,6 +60,19 @@ pub fn shell_word(text: &str) -> String {
     }
 }
 
+/// As a line of its own begins: with a capital letter, unless it begins with a command.
+#[must_use]
+pub fn sentence(text: &str) -> String {
+    const COMMANDS: [&str; 4] = ["ca-server ", "ca-client ", "bootstrap ", "ssh"];
+    if COMMANDS.iter().any(|command| text.starts_with(command)) {
+        return text.to_owned();
+    }
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_ascii_uppercase().to_string() + chars.as_str()
+    })
+}
+
 /// `1 machine`, `2 machines`.
 #[must_use]
 pub fn count(number: usize, one: &str) -> String {
@@ -91,6 +104,14 @@ mod tests {
             value,
             serde_json::json!({ "a": [{ "b": "ok[2J]0;title\n31mtxt end" }], "c": 7, "pem": "one\ntwo\n" })
         );
+    }
+
+    #[test]
+    fn a_hint_begins_as_a_sentence_and_a_command_stays_one() {
+        assert_eq!(sentence("see the log"), "See the log");
+        assert_eq!(sentence("ca-server krl push"), "ca-server krl push");
+        assert_eq!(sentence("`ca-server krl push`"), "`ca-server krl push`");
+        assert_eq!(sentence(""), "");
     }
 
     #[test]

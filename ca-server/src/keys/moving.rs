@@ -17,7 +17,7 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub enum MoveError {
     /// The new place has not the key, or does not sign with it.
-    #[error("the key {name} was not moved: {source}")]
+    #[error("the key {name} cannot sign there: {source}")]
     Signer {
         /// The key's name.
         name: String,
@@ -35,7 +35,7 @@ pub enum MoveError {
         from: String,
     },
     /// It is there already.
-    #[error("the key {name} is there already: {at}")]
+    #[error("the key {name} is kept there already ({at})")]
     There {
         /// The key's name.
         name: String,

@@ -244,6 +244,48 @@ fn without_a_terminal_nothing_is_asked() {
 }
 
 #[test]
+fn what_can_never_be_meant_is_wrong_usage() {
+    let data = tempfile::tempdir().expect("a folder");
+    let wrong: [(&[&str], &str); 5] = [
+        (&["ca", "rotate", "tls", "--step"], "in one step"),
+        (
+            &["ca", "rotate", "tls", "--leave-behind", "web-1"],
+            "in one step",
+        ),
+        (
+            &[
+                "ca",
+                "move",
+                "user",
+                "--signer",
+                "file",
+                "--url",
+                "https://ca.example",
+            ],
+            "on the CA's own host",
+        ),
+        (
+            &[
+                "break-glass",
+                "make",
+                "bg",
+                "--shares",
+                "2",
+                "--needed",
+                "3",
+            ],
+            "more than there are",
+        ),
+        (&["session", "end", "web-1"], "expected MACHINE:PID-STARTED"),
+    ];
+    for (words, why) in wrong {
+        let output = run(data.path(), words);
+        assert_eq!(code(&output), 2, "{words:?}: {}", err(&output));
+        assert!(err(&output).contains(why), "{words:?}: {}", err(&output));
+    }
+}
+
+#[test]
 fn exported_files_are_whole_and_private() {
     let krl = b"SSHKRL\n\0 binary \xff".as_slice();
     let (data, _script, _runtime) = server(Answer::done("krl_file", &json!(STANDARD.encode(krl))));
@@ -263,6 +305,7 @@ fn exported_files_are_whole_and_private() {
     assert_eq!(output.stdout, krl);
     let output = run(data.path(), &["krl", "export", "/nowhere/x"]);
     assert_eq!(code(&output), 1);
+    assert!(!err(&output).contains("tmp"), "{}", err(&output));
 }
 
 #[test]

@@ -105,6 +105,11 @@ fn init_asks_for_the_passphrase_twice_and_shows_it_never() {
     assert!(screen.contains("choose at least 12"), "{screen}");
     assert!(!data.exists(), "nothing was changed");
 
+    let stopped = [(first, "correct horse battery"), (again, "corr\x03")];
+    let (code, screen) = on_terminal(folder.path(), &words, &stopped);
+    assert_eq!(code, 130, "{screen}");
+    assert!(!data.exists(), "nothing was changed");
+
     let same = [
         (first, "correct horse battery"),
         (again, "correct horse battery"),
@@ -132,9 +137,13 @@ fn what_hurts_is_asked_on_a_terminal() {
         asked.iter().map(|one| verb(&one.body)).collect()
     };
     assert_eq!(verbs(), ["machine_show"; 3], "nothing but looks was sent");
+    // Also where the question came after an exchange with the server, whose end Ctrl-C would be otherwise.
+    let (code, screen) = on_terminal(data.path(), &words, &[("Go on? [y/N]", "\x03")]);
+    assert_eq!(code, 130, "{screen}");
+    assert_eq!(verbs(), ["machine_show"; 4], "nothing but looks was sent");
     let (code, screen) = on_terminal(data.path(), &words, &[("Go on? [y/N]", "y")]);
     assert_eq!(code, 0, "{screen}");
-    assert_eq!(verbs()[3..], ["machine_show", "machine_remove"]);
+    assert_eq!(verbs()[4..], ["machine_show", "machine_remove"]);
 
     // What is not there is said at once, and nobody has to agree to it first.
     let unknown =
@@ -145,6 +154,47 @@ fn what_hurts_is_asked_on_a_terminal() {
     assert!(screen.contains("there is no machine web-1"), "{screen}");
     assert!(!screen.contains("Go on?"), "{screen}");
     assert_eq!(script.asked().len(), 1);
+}
+
+#[test]
+fn nobody_is_asked_where_it_cannot_come_to_anything() {
+    let nothing = json!({ "keys": [], "machines": 2 });
+    let (data, script, _runtime) = server(Answer::done("break_glass", &nothing));
+    let (code, screen) = on_terminal(data.path(), &["break-glass", "revoke"], &[]);
+    assert_eq!(code, 1, "{screen}");
+    assert!(screen.contains("there is nothing to revoke"), "{screen}");
+    assert_eq!(script.asked().len(), 1);
+
+    let taken = data.path().display().to_string();
+    let words = ["break-glass", "make", &taken];
+    let (code, screen) = on_terminal(data.path(), &words, &[]);
+    assert_eq!(code, 1, "{screen}");
+    assert!(
+        screen.contains("exists already; nothing was changed"),
+        "{screen}"
+    );
+
+    let never =
+        json!({ "restored": false, "open": true, "machines": 0, "instance_epoch": 0, "merged": 0 });
+    let (data, _script, _runtime) = server(Answer::done("recovery", &never));
+    let (code, screen) = on_terminal(data.path(), &["recovery", "finish"], &[]);
+    assert_eq!(code, 1, "{screen}");
+    assert!(screen.contains("never restored"), "{screen}");
+
+    // A backup asks for a passphrase only where it can be made.
+    let nowhere = data.path().join("nowhere").join("ca.age");
+    let nowhere = nowhere.display().to_string();
+    let empty = tempfile::tempdir().expect("a folder");
+    for (file, why) in [
+        (nowhere.as_str(), "No such file or directory"),
+        ("/dev/null", "exists already"),
+        ("-", "goes into a file"),
+        ("ca-that-nobody-made.age", "no CA runs"),
+    ] {
+        let (code, screen) = on_terminal(empty.path(), &["backup", file], &[]);
+        assert_eq!(code, 1, "{screen}");
+        assert!(screen.contains(why), "{file}: {screen}");
+    }
 }
 
 #[test]

@@ -161,8 +161,9 @@ impl RecoveryVerb {
             } => Order::new(AdminRequest::RecoveryFinish {
                 unread: without_unread,
             })
-            .asking(
+            .asking_of(
                 consent.consent(),
+                AdminRequest::RecoveryShow {},
                 "People can log in again with the password, the authenticator and the rights that they had when the backup was made.",
             ),
         }

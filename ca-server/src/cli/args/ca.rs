@@ -95,14 +95,13 @@ pub enum CaVerb {
     List,
     /// Replace a key without one failed login: begins, or goes on.
     #[command(
-        after_help = "The next key is made and brought to every machine (for `host`: to every employee, with login and renewal).\n\
-                      When all have confirmed that they trust it, it signs; the old one stays trusted until the last\n\
-                      certificate that it signed has ended, and is then taken out everywhere and deleted.\n\
-                      The server goes on by itself; with --step, each command takes one step, and it waits in between.\n\
-                      `fleet`: the new key signs at once, since the old one names it and each machine is led from one to the other,
-\
-                      also one that is off now. `tls`: likewise, and clients learn it with login or renewal; `ca retire tls` ends it.
-\
+        after_help = "The next key is made and brought to every machine (for `host`: to every employee, with login and renewal). \
+                      When all have confirmed that they trust it, it signs; the old one stays trusted until the last certificate \
+                      that it signed has ended, and is then taken out everywhere and deleted. The server goes on by itself; with \
+                      --step, each command takes one step, and it waits in between.\n\
+                      `fleet`: the new key signs at once, since the old one names it and each machine is led from one to the \
+                      other, also one that is off now. `tls`: likewise, and clients learn it with login or renewal; \
+                      `ca retire tls` ends it.\n\
                       Exit code 3: somebody has not confirmed yet. Give the command again to see how it stands.\n\n\
                       Examples:\n  \
                       ca-server ca rotate user\n  \
@@ -128,10 +127,10 @@ pub enum CaVerb {
     },
     /// Bring a key into another back end: the same key, so that nothing changes for anybody. On the CA's own host only.
     #[command(
-        after_help = "The key must sign in its new place before anything is changed. A token takes a key from its file, if it takes\n\
-                      keys at all; an agent must have it already (`ssh-add keys/user_ca`). The old file is kept, encrypted, as\n\
-                      keys/user_ca.moved: it is the way back (--signer file), until you delete it.\n\
-                      A key that was made in a token cannot leave it: `ca rotate` makes another one elsewhere.\n\n\
+        after_help = "The key must sign in its new place before anything is changed. A token takes a key from its file, if it \
+                      takes keys at all; an agent must have it already (`ssh-add keys/user_ca`). The old file is kept, \
+                      encrypted, as keys/user_ca.moved: it is the way back (--signer file), until you delete it. A key that was \
+                      made in a token cannot leave it: `ca rotate` makes another one elsewhere.\n\n\
                       Examples:\n  \
                       ca-server ca move user --signer \"pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so\"\n  \
                       ca-server ca move host --signer agent:/run/ca/agent.sock\n  \
@@ -146,11 +145,11 @@ pub enum CaVerb {
     },
     /// Emergency: somebody else has this key. It is revoked as a whole, and a new one signs at once.
     #[command(
-        after_help = "With a word, every such key that anybody trusts (the one that signs, the next one, those that retire) goes into the KRL,\n\
-                      so that machines refuse all that it ever signed, also what this CA knows nothing of. Another key signs at\n\
-                      once. With the name of one key, that one alone: if it does not sign, the one that does goes on. The first\n\
-                      fleet and TLS keys are fleet.1 and tls.1 here. Machines that are not reached accept the old key until they\n\
-                      are: they are named, and the exit code is 3. Employees get new certificates with `ca-client renew`.\n\n\
+        after_help = "With a word, every such key that anybody trusts (the one that signs, the next one, those that retire) goes into \
+                      the KRL, so that machines refuse all that it ever signed, also what this CA knows nothing of. Another key \
+                      signs at once. With the name of one key, that one alone: if it does not sign, the one that does goes on. The \
+                      first fleet and TLS keys are fleet.1 and tls.1 here. Machines that are not reached accept the old key until \
+                      they are: they are named, and the exit code is 3. Employees get new certificates with `ca-client renew`.\n\n\
                       Examples:\n  \
                       ca-server ca compromise user --reason \"key file copied\"\n  \
                       ca-server ca compromise host_ca.2"

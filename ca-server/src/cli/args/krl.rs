@@ -18,7 +18,7 @@ pub enum KrlVerb {
     /// Revoke everything that an employee holds, or one certificate, or a key; shows it proven machine by machine.
     #[command(
         group = clap::ArgGroup::new("target").required(true).args(["email", "serial", "key"]),
-        after_help = "Everything of a person: certificates, sessions at the CA, live sessions on machines; login is closed until\n\
+        after_help = "Everything of a person: certificates, sessions at the CA, live sessions on machines; login is closed until \
                       `employee resume`. The first line says when it is durable; then each machine is proven to refuse.\n\
                       Exit code 3: some machines were not reached; the table says until when the certificate works there.\n\n\
                       Examples:\n  \
@@ -45,7 +45,9 @@ pub enum KrlVerb {
         reason: String,
     },
     /// Show what is revoked, and on how many machines that is proven.
-    #[command(after_help = "Example:\n  ca-server krl show")]
+    #[command(
+        after_help = "Exit code 3: some machines have not proven it yet.\n\nExample:\n  ca-server krl show"
+    )]
     Show,
     /// Write the KRL, in OpenSSH's format, to a file.
     #[command(

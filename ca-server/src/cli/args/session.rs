@@ -4,7 +4,7 @@ use ca_api::admin::AdminRequest;
 use clap::Subcommand;
 use policies::Email;
 
-use super::{fleet::Selection, name};
+use super::{ValueError, fleet::Selection, name};
 use crate::cli::order::{ConsentOption, Order};
 
 /// What to do with live ssh sessions on machines.
@@ -35,12 +35,26 @@ pub enum SessionVerb {
     )]
     End {
         /// Which, as `session list` shows them.
-        #[arg(value_name = "ID", required = true)]
+        #[arg(value_name = "ID", required = true, value_parser = session_id)]
         ids: Vec<String>,
         /// Whether to ask.
         #[command(flatten)]
         consent: ConsentOption,
     },
+}
+
+/// `MACHINE:PID-STARTED`.
+fn session_id(text: &str) -> Result<String, ValueError> {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let fine = text.split_once(':').is_some_and(|(machine, rest)| {
+        name::<policies::MachineName>(machine).is_ok()
+            && rest
+                .split_once('-')
+                .is_some_and(|(pid, started)| number(pid) && number(started))
+    });
+    fine.then(|| text.to_owned()).ok_or(ValueError {
+        rule: "expected MACHINE:PID-STARTED, as `ca-server session list` shows it",
+    })
 }
 
 impl SessionVerb {

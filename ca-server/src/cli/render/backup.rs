@@ -3,11 +3,7 @@
 use std::path::Path;
 
 use super::table::Fields;
-use crate::cli::{
-    args::DEFAULT_DATA,
-    text::shell_word,
-    time::Clock,
-};
+use crate::cli::{args::DEFAULT_DATA, text::shell_word, time::Clock};
 
 /// What is in a backup.
 #[derive(Debug, Clone)]

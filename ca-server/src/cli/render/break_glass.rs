@@ -10,11 +10,15 @@ use crate::cli::{
     time::Clock,
 };
 
+const MAKE: &str = "Make some: ca-server break-glass make FOLDER\n";
+
 /// Which credentials machines trust.
 #[must_use]
 pub fn view(view: &BreakGlassView, clock: Clock) -> String {
     if view.keys.is_empty() {
-        return "There are no break-glass credentials: with the CA and ssh-admin lost, nobody could come in.\nMake some: ca-server break-glass make FOLDER\n".to_owned();
+        return format!(
+            "There are no break-glass credentials: with the CA and ssh-admin lost, nobody could come in.\n{MAKE}"
+        );
     }
     let mut table = Table::new(["KEY", "OPENED BY", "MADE", "STATE"]);
     for key in &view.keys {
@@ -30,6 +34,11 @@ pub fn view(view: &BreakGlassView, clock: Clock) -> String {
         ]);
     }
     let mut out = table.render();
+    if view.keys.iter().all(|key| key.ended_unix.is_some()) {
+        out.push_str(&format!(
+            "None is trusted: with the CA and ssh-admin lost, nobody could come in.\n{MAKE}"
+        ));
+    }
     if !view.behind.is_empty() {
         out.push_str(&styled(
             BAD,

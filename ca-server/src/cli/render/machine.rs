@@ -65,6 +65,12 @@ pub fn one(one: &MachineView, clock: Clock) -> String {
     } else {
         "accounts that the CA did not make cannot log in, but the admins' own"
     };
+    // What is wanted is not said to be so before it is.
+    let others = if one.generation == one.generation_wanted {
+        others.to_owned()
+    } else {
+        format!("wanted there: {others}")
+    };
     let last_seen = one
         .last_seen_unix
         .map_or("never".to_owned(), |unix| clock.until(unix));
@@ -73,7 +79,7 @@ pub fn one(one: &MachineView, clock: Clock) -> String {
         .list("pools", &one.pools)
         .styled("state", state_style, &state)
         .styled("KRL", krl_style, &krl)
-        .field("other logins", others)
+        .field("other logins", &others)
         .field("fetches", &fetches(one, clock))
         .field("last seen", &last_seen)
         .styled("trouble", BAD, &one.trouble)
