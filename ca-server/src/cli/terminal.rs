@@ -9,6 +9,7 @@ use std::{
 use ca_api::{AdminLogin, Secret};
 use nix::sys::{
     signal::{Signal, raise},
+    stat::fstat,
     termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr},
 };
 use zeroize::{Zeroize as _, Zeroizing};
@@ -21,10 +22,16 @@ pub fn somebody_there() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Do progress and answer come out on the same screen?
+/// Do progress and answer come out on the same screen, or in the same file or pipe (`2>&1`)?
 #[must_use]
 pub fn shows_both_outputs() -> bool {
-    io::stdout().is_terminal() && io::stderr().is_terminal()
+    if io::stdout().is_terminal() && io::stderr().is_terminal() {
+        return true;
+    }
+    match (fstat(io::stdout()), fstat(io::stderr())) {
+        (Ok(out), Ok(err)) => (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino),
+        _ => false,
+    }
 }
 
 /// How many columns standard output has, where it is a terminal.

@@ -5,7 +5,7 @@ use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
 use ssh_agent_lib::{
     agent::{Session, listen},
     error::AgentError,
-    proto::{Identity, PublicCredential, SignRequest},
+    proto::{Identity, PublicCredential, Request, Response, SignRequest},
 };
 use ssh_key::{PrivateKey, Signature};
 use tokio::{net::UnixListener, task::JoinHandle};
@@ -36,6 +36,18 @@ impl Session for OneKey {
             return Err(AgentError::Failure);
         }
         signature::Signer::try_sign(self.0.as_ref(), &request.data).map_err(AgentError::other)
+    }
+
+    // Nothing else is done here. ssh asks for an extension at each connection and goes on without it: the library's own answer
+    // would be an error in the server's log each time.
+    async fn handle(&mut self, message: Request) -> Result<Response, AgentError> {
+        Ok(match message {
+            Request::RequestIdentities => {
+                Response::IdentitiesAnswer(self.request_identities().await?)
+            }
+            Request::SignRequest(request) => Response::SignResponse(self.sign(request).await?),
+            _ => Response::Failure,
+        })
     }
 }
 

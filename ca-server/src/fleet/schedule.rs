@@ -222,11 +222,13 @@ impl Schedule {
                 };
                 self.numbers += 1;
                 let number = self.numbers;
+                let generation = lane.lacks_generation();
                 lane.start(
                     lanes,
                     Running {
                         number,
                         krl: self.krl,
+                        generation,
                         began: now,
                         kind,
                     },
@@ -286,7 +288,7 @@ impl Schedule {
         }
         lane.is_silent = !outcome.answered;
         let mut answered = lane.settle(errand, outcome);
-        if outcome.proven && !lane.is_short(errand, outcome) {
+        if outcome.proven && !lane.is_short(errand, running, outcome) {
             lane.recover();
         } else {
             if outcome.proven {

@@ -210,6 +210,9 @@ fn what_was_said_on_the_way_is_not_said_again_at_the_end() {
     let (_, screen) = on_terminal(data.path(), &words, &[]);
     assert_eq!(screen.matches(said).count(), 1, "{screen}");
     assert!(screen.contains("FINGERPRINT"), "{screen}");
+    let together = ["ca", "rotate", "user", "2>&1", "|", "cat"];
+    let (_, screen) = on_terminal(data.path(), &together, &[]);
+    assert_eq!(screen.matches(said).count(), 1, "{screen}");
     // Where the answer goes elsewhere than the progress it is whole.
     let output = crate::binary::run(data.path(), &words);
     assert_eq!(crate::binary::out(&output).matches(said).count(), 1);

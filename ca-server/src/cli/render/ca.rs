@@ -79,7 +79,7 @@ fn row(one: &CaKeyView, clock: Clock) -> [Cell; 5] {
 fn rotation(one: &RotationView, clock: Clock) -> String {
     let mut out = format!("{}: {}", one.key.word(), line(&one.stage));
     if let Some(until) = one.until_unix {
-        out.push_str(&format!(" ({})", clock.until(until)));
+        out.push_str(&format!(": {}", clock.until(until)));
     }
     out.push_str(".\n");
     if !one.waits_for.is_empty() {

@@ -31,6 +31,8 @@ pub(super) enum Queue {
 pub(super) struct Running {
     pub(super) number: u64,
     pub(super) krl: u64,
+    /// The generation that was lacked when it began; 0 if none was. One that is wanted since is no fault of this errand's.
+    pub(super) generation: u64,
     pub(super) began: Instant,
     /// Whose turns it uses: 0 for KRLs, 1 for the rest.
     pub(super) kind: usize,
@@ -72,6 +74,11 @@ impl Lane {
             self.is_silent = need.silent;
         }
         self.need = need;
+    }
+
+    /// The generation that it lacks; 0 if none.
+    pub(super) fn lacks_generation(&self) -> u64 {
+        self.need.generation
     }
 
     pub(super) fn look(&mut self) {
@@ -193,9 +200,9 @@ impl Lane {
     }
 
     /// Does it lack what an errand that was called proven should have brought? It must not be asked again and again without a pause.
-    pub(super) fn is_short(&self, errand: &Errand, outcome: Outcome) -> bool {
+    pub(super) fn is_short(&self, errand: &Errand, running: Running, outcome: Outcome) -> bool {
         let krl = self.need.krl > 0 && errand.krl >= self.need.krl;
-        let bundle = errand.lanes == Lanes::Both && outcome.generation < self.need.generation;
+        let bundle = errand.lanes == Lanes::Both && outcome.generation < running.generation;
         krl || bundle
     }
 

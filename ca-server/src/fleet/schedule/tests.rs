@@ -361,6 +361,41 @@ fn who_asks_for_a_sync_is_not_answered_by_an_apply_that_began_before() {
 }
 
 #[test]
+fn what_is_wanted_since_is_no_fault_of_an_apply_that_began_before() {
+    let mut world = World::new(bounds(), [Behaviour::Well(200)]);
+    world.schedule.publish(1);
+    let need = |generation| {
+        let need = Need {
+            generation,
+            ..Need::default()
+        };
+        [(name(0), need)]
+    };
+    world.schedule.want(need(1), world.now);
+    let Some(Step::Go(first)) = world.schedule.next(world.now) else {
+        panic!("it begins at once");
+    };
+    // Somebody changes what is wanted, and asks for it, while the first is being brought.
+    world.schedule.want(need(2), world.now);
+    let ticket = world.schedule.order([name(0)], Lanes::Both, world.now);
+    let brought = |generation| Outcome {
+        krl: 1,
+        generation,
+        answered: true,
+        proven: true,
+    };
+    let answered = world.schedule.ended(&first, brought(1), world.now);
+    assert_eq!(answered, Vec::<Ticket>::new());
+    // The machine did nothing wrong: the next one goes there at once, and is the answer.
+    let Some(Step::Go(second)) = world.schedule.next(world.now) else {
+        panic!("no pause");
+    };
+    assert_eq!(second.lanes, Lanes::Both);
+    let answered = world.schedule.ended(&second, brought(2), world.now);
+    assert_eq!(answered, [ticket]);
+}
+
+#[test]
 fn everybody_who_waits_gets_exactly_one_answer_whatever_machines_do() {
     let behaviours = [
         Behaviour::Well(50),
