@@ -12,6 +12,9 @@ use nix::pty::{Winsize, openpty};
 /// How long a person waits for words on the screen.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// How long nothing more must come from a terminal whose program has ended and which somebody else still holds.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// A program on a terminal of its own; killed, if it still runs, when this is dropped.
 #[derive(Debug)]
 pub struct Terminal {
@@ -162,14 +165,21 @@ impl Terminal {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = self.screen.lock();
         while seen.1 == Line::Open && Instant::now() < deadline {
-            // Polled as well: a program that left a child behind on the terminal has ended all the same.
+            // Polled as well: a program that left a child behind on the terminal has ended all the same. What it said last may not
+            // have been read yet.
             if let Some(status) = self.process.try_wait()? {
-                let (later, _) = self
-                    .screen
-                    .changed
-                    .wait_timeout(seen, Duration::from_millis(200))
-                    .unwrap_or_else(PoisonError::into_inner);
-                return Ok((status, String::from_utf8_lossy(&later.0).into_owned()));
+                while seen.1 == Line::Open {
+                    let (later, waited) = self
+                        .screen
+                        .changed
+                        .wait_timeout(seen, QUIET)
+                        .unwrap_or_else(PoisonError::into_inner);
+                    seen = later;
+                    if waited.timed_out() {
+                        break;
+                    }
+                }
+                return Ok((status, String::from_utf8_lossy(&seen.0).into_owned()));
             }
             let patience = Duration::from_millis(50);
             seen = self

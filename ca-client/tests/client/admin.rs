@@ -83,7 +83,7 @@ fn a_stream_that_ends_early_or_falls_silent_is_never_success() {
         run(&client).0,
         Err(AdminError::Call(CallError::Connect { .. }))
     ));
-    let (_folder, client) = answer_once(vec!["{".to_owned()], Duration::from_secs(3));
+    let (_folder, client) = answer_once(vec!["{".to_owned()], Duration::from_secs(120));
     let event = Duration::from_millis(200);
     let client = client.with_deadlines(Deadlines {
         event,

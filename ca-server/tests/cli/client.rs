@@ -63,7 +63,7 @@ async fn r1_the_first_line_comes_while_the_rest_is_still_under_way() {
         seen.notify_one();
     };
     let answer = ask_socket(folder.path(), &AdminRequest::KrlPush {}, &mut on_event);
-    let reply = tokio::time::timeout(std::time::Duration::from_secs(60), answer)
+    let reply = tokio::time::timeout(std::time::Duration::from_secs(180), answer)
         .await
         .expect("the note was shown before the end");
     assert!(reply.is_ok());

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long a prompt may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Runs `words` on a terminal; waits for each prompt before it types the answer. Returns the exit code and the screen.
 pub fn on_terminal(data: &Path, words: &[&str], dialogue: &[(&str, &str)]) -> (i32, String) {

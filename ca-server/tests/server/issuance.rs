@@ -462,6 +462,7 @@ fn by_keygen(world: &World, alice: &Person, nonce: &str, arguments: &[&str]) -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn i8_weak_keys_are_refused_at_the_door_and_good_ones_of_openssh_are_certified() {
     let (world, alice) = alice_on(&["web"]).await;
+    world.ca.clock.stop();
     for (arguments, good) in [
         (&["-t", "rsa", "-b", "2048"][..], false),
         (&["-t", "rsa", "-b", "1024"][..], false),

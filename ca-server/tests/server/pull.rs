@@ -169,6 +169,7 @@ fn genuine(world: &World, file: &[u8], namespace: &str) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_machines_files_are_for_its_own_token_alone() {
     let world = World::new().await;
+    world.ca.clock.stop();
     world.pool("web").await;
     let alice = world.employee("alice@corp.example", &["web"]).await;
     let chief = world.an_admin("chief@corp.example", &["web"]).await;
@@ -419,6 +420,7 @@ async fn r1_a_machine_that_only_fetches_is_proven_by_its_own_report_and_by_nothi
 #[tokio::test(flavor = "multi_thread")]
 async fn r9_a_report_is_the_machines_own_fresh_and_taken_once() {
     let world = World::new().await;
+    world.ca.clock.stop();
     world.pool("web").await;
     let (machine, other) = (
         Puller::new(&world, "web-1", None).await,

@@ -1,5 +1,6 @@
 //! R1–R5 and S3 on what the server itself builds, judged by OpenSSH.
 
+use ca_api::admin::AdminEvent;
 use ca_server::{
     ledger::verify_all,
     records::{KRL_CURRENT, KrlRecord},
@@ -34,7 +35,12 @@ async fn revoke(world: &World, target: serde_json::Value) {
 async fn r1_a_revocation_is_durable_before_its_first_word() {
     let (world, alice) = with_alice().await;
     let session = world.login(&alice).await;
+    // There is room for one word, and it is taken: the first one of its own has to wait until it is heard.
     let (events, mut heard) = tokio::sync::mpsc::channel(1);
+    let full = AdminEvent::Note {
+        text: String::new(),
+    };
+    events.send(full).await.unwrap();
     let request =
         serde_json::from_value(json!({"verb": "krl_revoke", "target": {"employee": alice.email}}));
     let admin = std::sync::Arc::clone(&world.admin);
@@ -42,11 +48,22 @@ async fn r1_a_revocation_is_durable_before_its_first_word() {
         let actor = ca_server::ledger::Actor::Console { uid: 0 };
         admin.run(actor, request.unwrap(), &events).await
     });
-    heard.recv().await.expect("a word that it is durable");
-    // At this word, what is on disk refuses her: looked at through a copy of the file, as after a power cut.
+    let decided = async {
+        while world.show(&alice.email).await.epoch != 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(180), decided)
+        .await
+        .expect("it is decided before anything is said");
+    // Before this word, what is on disk refuses her: looked at through a copy of the file, as after a power cut. Nothing is
+    // written meanwhile.
     let copy = tempfile::tempdir().unwrap();
     let path = copy.path().join("store.redb");
     std::fs::copy(world.folder.path().join("store.redb"), &path).unwrap();
+    heard.recv().await.expect("the one that was there");
+    heard.recv().await.expect("a word that it is durable");
+    drop(heard);
     running.await.unwrap().unwrap();
     let backend = ca_server::store::RedbBackend::open(&path).unwrap();
     let db = ca_server::store::Db::open(std::sync::Arc::new(backend)).unwrap();
@@ -97,6 +114,7 @@ async fn r2_versions_rise_with_every_change_over_restarts_and_clocks_that_step_b
 #[tokio::test(flavor = "multi_thread")]
 async fn r3_an_entry_leaves_only_after_the_hard_ceiling_and_seven_days() {
     let (world, alice) = with_alice().await;
+    world.ca.clock.stop();
     let session = world.login(&alice).await;
     let text = session.issued.certificates.clone();
     let one = certificate(&text[0]);

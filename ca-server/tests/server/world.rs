@@ -300,10 +300,11 @@ impl World {
             shown,
             router.clone(),
             Vec::new(),
+            // No test but those of the deadlines themselves may run into one, however slow the machine is.
             accept::Deadlines {
-                handshake: Duration::from_secs(8),
-                headers: Duration::from_secs(8),
-                body: Duration::from_secs(5),
+                handshake: Duration::from_secs(120),
+                headers: Duration::from_secs(120),
+                body: Duration::from_secs(120),
             },
             stopped,
         ));
@@ -353,7 +354,7 @@ impl World {
         drop((router, admin));
         // Whoever still holds the CA holds the store's file open: spawned commands may need a moment to end.
         let mut ca = Some(ca);
-        for _ in 0..500 {
+        for _ in 0..12_000 {
             match Arc::try_unwrap(ca.take().unwrap()) {
                 Ok(last) => {
                     drop(last);

@@ -413,7 +413,7 @@ impl Bench {
         ])
         .args([
             "-o",
-            "ConnectTimeout=10",
+            "ConnectTimeout=60",
             "-o",
             "KexAlgorithms=curve25519-sha256",
             "-i",

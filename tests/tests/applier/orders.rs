@@ -129,7 +129,7 @@ fn r8_no_order_is_obeyed_that_is_forged_replayed_old_or_for_another_machine() ->
     // And the genuine one: once, also after a reboot, which forgets /run.
     let genuine = signed(&order(2_000)?, fleet_key)?;
     done(bench.sync(&genuine)?)?;
-    ensure!(ends(&mut alice, std::time::Duration::from_secs(20))?);
+    ensure!(ends(&mut alice, std::time::Duration::from_secs(120))?);
     bench.machine.power_off()?;
     bench.machine.power_on()?;
     ensure!(refused(&genuine)? == "old-order", "a replay after a reboot");
@@ -179,7 +179,7 @@ fn r8_an_order_ends_the_one_connection_that_it_names() -> Result<()> {
         told.len() == 1 && told[0].state == SessionState::Ended && told[0].pid == named.pid,
         "{report:?}"
     );
-    ensure!(ends(&mut first, std::time::Duration::from_secs(20))?);
+    ensure!(ends(&mut first, std::time::Duration::from_secs(120))?);
     ensure!(
         second.try_wait()?.is_none(),
         "the other one of the same certificate ended too"

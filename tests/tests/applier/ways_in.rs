@@ -256,12 +256,12 @@ fn r7_a_machine_that_lies_floods_or_hangs_is_cut_off() -> Result<()> {
     );
     let (hang, took) = ask("exec sleep 600")?;
     ensure!(
-        matches!(hang, RunError::TimedOut { .. }) && took < Duration::from_secs(45),
+        matches!(hang, RunError::TimedOut { .. }) && took < Duration::from_secs(180),
         "{hang:?} after {took:?}"
     );
     let (drip, took) = ask("while :; do echo x; sleep 1; done")?;
     ensure!(
-        matches!(drip, RunError::TimedOut { .. }) && took < Duration::from_secs(45),
+        matches!(drip, RunError::TimedOut { .. }) && took < Duration::from_secs(180),
         "{drip:?} after {took:?}"
     );
     let (lie, _) = ask("echo '{\"step\":\"did\",\"name\":\"applied\"}'; exit 0")?;
@@ -285,7 +285,7 @@ fn r7_a_machine_that_lies_floods_or_hangs_is_cut_off() -> Result<()> {
         ),
         "{gone:?}"
     );
-    ensure!(start.elapsed() < Duration::from_secs(60));
+    ensure!(start.elapsed() < Duration::from_secs(180));
     Ok(())
 }
 

@@ -127,7 +127,7 @@ fn h1_killed_before_the_confirmation_the_machine_puts_itself_back() -> Result<()
     };
     let web = scene.machine("web-1")?;
     let untouched = state(&web)?;
-    let mut running = Running::start_within(&scene, &web, 20)?;
+    let mut running = Running::start_within(&scene, &web, 45)?;
     running.stop_at("snapshot kept")?;
     running.kill()?;
     ensure!(pending(&web)?, "nothing waits for a confirmation");
@@ -168,7 +168,7 @@ fn h1_a_cut_cable_after_the_change_is_survived() -> Result<()> {
     };
     let web = scene.machine("web-1")?;
     let untouched = state(&web)?;
-    let mut running = Running::start_within(&scene, &web, 20)?;
+    let mut running = Running::start_within(&scene, &web, 45)?;
     running.stop_at("snapshot kept")?;
     web.drop_packets()?;
     running.signal("-CONT")?;

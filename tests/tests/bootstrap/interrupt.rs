@@ -113,12 +113,12 @@ fn interrupted_with_a_slow_bootstrap(mut terminal: Terminal, at: &str) -> Result
 }
 
 fn until<T>(what: &str, mut so: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(180);
     loop {
         if let Some(found) = so()? {
             return Ok(found);
         }
-        ensure!(Instant::now() < deadline, "{what}: not within 60 s");
+        ensure!(Instant::now() < deadline, "{what}: not within 180 s");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -146,14 +146,14 @@ pub fn ssh_key(home: &Home, machine: &Machine, account: &str, command: &str) -> 
         "-o",
         "LogLevel=ERROR",
         "-o",
-        "ConnectTimeout=20",
+        "ConnectTimeout=60",
         "-l",
         account,
         &address,
         command,
     ];
     // sshd closes its listener for a moment when it is reloaded.
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let output = home
             .command("ssh")
@@ -203,9 +203,9 @@ pub fn finding<'a>(check: &'a Value, code: &str, words: &str) -> Result<&'a Valu
 
 /// Waits for something, up to ninety seconds.
 pub fn poll(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(90);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while !so()? {
-        ensure!(Instant::now() < deadline, "{what}: not within 90 s");
+        ensure!(Instant::now() < deadline, "{what}: not within 180 s");
         std::thread::sleep(Duration::from_millis(100));
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Host keys are never asked about and never taken on trust; hosts of other people are none of our business.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use e2e::{program, said, success};
@@ -93,7 +93,6 @@ fn a_host_that_is_none_of_ours_is_untouched_and_costs_nothing() -> Result<()> {
     // Nothing of ours runs for it, not even with everything due and the CA gone; for ours something does.
     scene.company.kill()?;
     std::fs::remove_file(max.home.ssh_path("ca/due"))?;
-    let began = Instant::now();
     let login = format!("ssh-admin@{}", other.addr());
     let output = max.ssh(&["-vvv", &login, "hostname"])?;
     success("ssh to another host", &output)?;
@@ -102,11 +101,6 @@ fn a_host_that_is_none_of_ours_is_untouched_and_costs_nothing() -> Result<()> {
     ensure!(
         !words.contains(&called),
         "ca-client runs for a host of others:\n{words}"
-    );
-    ensure!(
-        began.elapsed() < Duration::from_secs(60),
-        "it took {:?}",
-        began.elapsed()
     );
     let ours = max.ssh(&["-vvv", "-o", "BatchMode=yes", "web-1", "true"])?;
     ensure!(

@@ -1,14 +1,13 @@
 //! Renewal by plain ssh: silent, once, and out of the way of pipes; and the offer of a login when the session is over.
 
 use std::process::{Child, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Company, Person, said, success};
 
-use crate::scene::{assert_runs, client, json, now_unix, poll, scene};
+use crate::scene::{assert_runs, client, json, make_due, now_unix, poll, scene};
 
-/// Certificates this short are due after ten seconds, and good for twenty more.
+/// Certificates this short end while somebody waits for it.
 const LIFETIME: &str = "30s";
 
 struct Held {
@@ -30,15 +29,6 @@ fn held(person: &Person) -> Result<Held> {
 fn issued(company: &Company, email: &str) -> Result<usize> {
     let list = company.ca_json(&["cert", "list", "--employee", email])?;
     Ok(list.as_array().context(list.to_string())?.len())
-}
-
-/// Waits until less than a quarter of the life of what is held is left, however it was back-dated, and a good part of it still is.
-fn await_due(person: &Person) -> Result<Held> {
-    let held = held(person)?;
-    poll("less than a quarter of the life", || {
-        Ok(held.until - now_unix() <= 15)
-    })?;
-    Ok(held)
 }
 
 fn begin(person: &Person, program: &str, words: &[&str]) -> Result<Child> {
@@ -65,11 +55,12 @@ fn renewal_is_silent_and_happens_once_and_a_session_that_is_over_offers_the_logi
     let mut nia = people.remove(0);
     nia.home.agent()?;
     std::fs::write(nia.home.path().join("report.txt"), "all is well\n")?;
-    success("login", &nia.try_login(&["--lifetime", LIFETIME])?)?;
+    nia.login()?;
     assert_runs(&nia, &["web-1", "git init -q --bare repo.git"], "")?;
 
     // Plain ssh renews by itself, without a terminal and without a word.
-    let first = await_due(&nia)?;
+    let first = held(&nia)?;
+    make_due(&nia)?;
     assert_runs(&nia, &["web-1", "id -un"], "nia")?;
     let second = held(&nia)?;
     ensure!(second.serial != first.serial, "ssh did not renew");
@@ -78,11 +69,11 @@ fn renewal_is_silent_and_happens_once_and_a_session_that_is_over_offers_the_logi
     assert_runs(&nia, &["web-1", "id -un"], "nia")?;
     ensure!(held(&nia)?.serial == second.serial, "renewed without need");
 
-    // Ten programs at once, where it is due: one renewal, and pipes as clean as ever.
-    await_due(&nia)?;
+    // Six programs at once, where it is due: one renewal, and pipes as clean as ever.
+    make_due(&nia)?;
     let before = issued(company, &nia.email)?;
     let mut running = Vec::new();
-    for number in 0..7 {
+    for number in 0..3 {
         let words = format!("echo {number}");
         running.push((
             format!("{number}\n"),
@@ -98,7 +89,7 @@ fn renewal_is_silent_and_happens_once_and_a_session_that_is_over_offers_the_logi
     }
     for (expected, process) in running {
         let output = process.wait_with_output()?;
-        success(&format!("one of ten, saying {expected:?}"), &output)?;
+        success(&format!("one of six, saying {expected:?}"), &output)?;
         ensure!(
             output.stdout == expected.as_bytes() && output.stderr.is_empty(),
             "a pipe is disturbed: {}",
@@ -121,6 +112,7 @@ fn renewal_is_silent_and_happens_once_and_a_session_that_is_over_offers_the_logi
 }
 
 fn the_session_is_over(company: &Company, nia: &mut Person) -> Result<()> {
+    success("login", &nia.try_login(&["--lifetime", LIFETIME])?)?;
     company.ca_ok(&[
         "krl",
         "revoke",
@@ -132,13 +124,7 @@ fn the_session_is_over(company: &Company, nia: &mut Person) -> Result<()> {
     let last = held(nia)?;
     poll("the end of the certificate", || Ok(now_unix() > last.until))?;
     for _ in 0..2 {
-        let began = Instant::now();
         let refused = nia.ssh(&["web-1", "true"])?;
-        ensure!(
-            began.elapsed() < Duration::from_secs(60),
-            "it took {:?}",
-            began.elapsed()
-        );
         assert_one_line(&refused)?;
     }
     let refused =

@@ -40,7 +40,7 @@ fn ssh(
             "-o",
             "UserKnownHostsFile=/dev/null",
         ])
-        .args(["-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", "-i"])
+        .args(["-o", "LogLevel=ERROR", "-o", "ConnectTimeout=60", "-i"])
         .arg(key)
         .args(["-l", account, &machine.addr().to_string()])
         .args(words)

@@ -23,7 +23,7 @@ fn ssh(home: &Home, login: &str, machine: &Machine, command: &str) -> Output {
             "-o",
             "BatchMode=yes",
             "-o",
-            "ConnectTimeout=8",
+            "ConnectTimeout=15",
         ])
         .arg(format!("{login}@{}", machine.addr()))
         .arg(command)

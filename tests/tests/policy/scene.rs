@@ -82,7 +82,7 @@ impl Scene {
 
     /// Waits until every machine has what the CA wants of it.
     pub fn settle(&self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_secs(180);
         loop {
             let output = self.company.ca(&["sync"])?;
             if output.status.success() {

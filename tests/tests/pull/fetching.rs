@@ -39,7 +39,7 @@ impl Scene {
             ca: format!("http://{CA_ADDRESS}:9").parse()?,
             trusted: None,
             every_minutes: 59,
-            timeout_secs: 4,
+            timeout_secs: 10,
             host_key: bench.machine.host_key()?.parse()?,
         });
         let scene = Self {
