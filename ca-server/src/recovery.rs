@@ -64,6 +64,9 @@ pub struct RecoveryRecord {
     pub suspended: BTreeSet<Email>,
     /// Keys of this CA that machines hold as revoked (`SHA256:…`).
     pub own_keys: BTreeSet<String>,
+    /// CA keys that the lost CA had made since (`SHA256:…`): what they signed is refused.
+    #[serde(default)]
+    pub later_keys: BTreeSet<String>,
     /// Machines whose KRL could not be believed, and why.
     pub notes: Vec<String>,
 }
@@ -185,6 +188,7 @@ pub fn begin(txn: &mut Txn<'_>, beginning: &Beginning) -> Result<Started, ReadEr
         merged: 0,
         suspended: BTreeSet::new(),
         own_keys: BTreeSet::new(),
+        later_keys: BTreeSet::new(),
         notes: Vec::new(),
     };
     txn.put_json(Table::Meta, RECORD, &record);

@@ -11,10 +11,14 @@ mod back_ends;
 mod backup;
 #[path = "server/clock.rs"]
 mod clock;
+#[path = "server/cut.rs"]
+mod cut;
 #[path = "server/day.rs"]
 mod day;
 #[path = "server/document.rs"]
 mod document;
+#[path = "server/dumps.rs"]
+mod dumps;
 #[path = "server/enrolment.rs"]
 mod enrolment;
 #[path = "server/fleet_key.rs"]

@@ -60,6 +60,7 @@ fn view<R: Read>(source: &R) -> Result<RecoveryView, ReadError> {
         merged: record.merged,
         suspended: record.suspended.iter().map(ToString::to_string).collect(),
         own_keys: record.own_keys.iter().cloned().collect(),
+        later_keys: record.later_keys.iter().cloned().collect(),
         notes: record.notes,
     })
 }

@@ -2,6 +2,8 @@
 //!
 //! A machine may lie: only a parcel with the fleet key's signature counts, and what a machine says of itself moves its own numbers alone.
 
+use std::collections::BTreeSet;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ca_machine::{
     Bundle, KrlParcel, Namespace, Report, Request, Signed, Target, report::Event as MachineEvent,
@@ -179,7 +181,11 @@ fn genuine(ca: &Ca, object: Vec<u8>, signature: String) -> Result<(u64, Krl), St
         .map(|held| held.key().clone())
         .collect();
     let signed = Signed::from_parts(Namespace::Krl, object, signature, &fleet_keys)
-        .map_err(|_| "its KRL was not signed by this CA's fleet key".to_owned())?;
+        .map_err(|_| {
+            "its KRL was signed by no fleet key that this backup knows, and what it revokes was not taken over; if the fleet key was replaced \
+             since, tell the machine anew whom to believe: `bootstrap add-machine NAME --resync`"
+                .to_owned()
+        })?;
     let parcel = KrlParcel::decode(signed.object()).map_err(|error| error.to_string())?;
     let krl = Krl::decode(&parcel.krl).map_err(|error| error.to_string())?;
     Ok((parcel.version, krl))
@@ -215,6 +221,13 @@ fn take_over(txn: &mut Txn<'_>, found: &Found) -> Result<(), ReadError> {
                 record.krl_floor = record.krl_floor.max(*version);
             }
             let because = because(found);
+            // Nobody has its private half any more, and machines trust it until their next bundle. No entry of this CA's KRLs is filed
+            // under it, so without this what was revoked under it would be accepted again (R4).
+            for key in later_keys(krl, &found.own_keys) {
+                if record.later_keys.insert(key.clone()) {
+                    revoke::add(txn, Revoked::Key(key), &because)?;
+                }
+            }
             for what in news(txn, krl, &record)? {
                 add(txn, &mut record, what, found, &because)?;
             }
@@ -256,15 +269,26 @@ fn because(found: &Found) -> Because {
     }
 }
 
+/// CA keys that the KRL has entries for and this CA does not know: they were made since the backup.
+fn later_keys(krl: &Krl, own_keys: &[String]) -> BTreeSet<String> {
+    krl.entries()
+        .filter_map(|entry| match entry {
+            Entry::KeyId(scope, _) | Entry::Serials(scope, _) => fingerprint(scope),
+            _ => None,
+        })
+        .filter(|key| !own_keys.contains(key))
+        .collect()
+}
+
 /// What the KRL revokes and the store does not. Serials of before the restore are covered by the ranges.
 fn news(txn: &Txn<'_>, krl: &Krl, record: &RecoveryRecord) -> Result<Vec<Revoked>, ReadError> {
-    let known: std::collections::BTreeSet<Revoked> = txn
+    let known: BTreeSet<Revoked> = txn
         .scan_json::<RevocationRecord>(Table::Revocations, &KeyRange::all(), usize::MAX)?
         .into_iter()
         .map(|(_, record)| record.what)
         .collect();
     let earlier = u64::from(record.instance_epoch) << 32;
-    let mut news = std::collections::BTreeSet::new();
+    let mut news = BTreeSet::new();
     for entry in krl.entries() {
         match entry {
             Entry::KeyId(_, id) => {
@@ -378,5 +402,28 @@ mod tests {
         assert!(refused("bad-request"));
         assert!(!refused("busy"));
         assert!(!refused("failed"));
+    }
+
+    #[test]
+    fn r4_s7_a_ca_key_that_the_backup_does_not_know_is_revoked_itself() {
+        let blob = |byte: u8| {
+            let key = ssh_key::public::Ed25519PublicKey([byte; 32]);
+            ssh_key::PublicKey::from(KeyData::Ed25519(key))
+                .to_bytes()
+                .expect("a key has bytes")
+        };
+        let scope = |byte| CaScope::key(blob(byte)).expect("a key");
+        let mut builder = ssh_krl::KrlBuilder::new(7, 7);
+        builder
+            .revoke_key_id(&scope(1), "canary/revoked")
+            .expect("an entry");
+        builder
+            .revoke_key_id(&scope(2), "canary/revoked")
+            .expect("an entry");
+        builder.revoke_serial(&scope(3), 9).expect("an entry");
+        let krl = Krl::decode(&builder.build().encode().expect("a KRL")).expect("a KRL");
+        let own = vec![sha256(&blob(1))];
+        let expected: BTreeSet<String> = [sha256(&blob(2)), sha256(&blob(3))].into();
+        assert_eq!(later_keys(&krl, &own), expected);
     }
 }

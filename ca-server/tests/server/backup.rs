@@ -37,7 +37,7 @@ use serde_json::json;
 use crate::world::{PASSPHRASE, Person, World, certificate, keygen_says};
 
 /// The archive as the server would send it now.
-fn archive(world: &World, include: Include) -> Vec<u8> {
+pub fn archive(world: &World, include: Include) -> Vec<u8> {
     let snapshot = world.ca.db.snapshot().unwrap();
     let ledger_key = world.ca.keys().ledger.clone();
     let source = Source {
@@ -51,7 +51,7 @@ fn archive(world: &World, include: Include) -> Vec<u8> {
 }
 
 /// A folder where a CA can be put back.
-fn empty() -> tempfile::TempDir {
+pub fn empty() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
     dir

@@ -441,6 +441,13 @@ async fn k1_s5_no_key_and_no_secret_is_in_the_store_the_log_or_an_answer() {
     let store = fs::read(data.join("store.redb")).unwrap();
     assert!(contains(&store, b"alice@corp.example"));
     assert!(server.said().contains("serving"));
+    let answers = server.heard.iter();
+    assert!(
+        answers
+            .filter(|one| contains(one, b"alice@corp.example"))
+            .count()
+            > 0
+    );
 
     // S6: whatever was made, is for its owner only.
     for path in walk(&data) {

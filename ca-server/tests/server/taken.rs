@@ -126,6 +126,12 @@ async fn k1_s7_a_backup_taken_while_serving_comes_back_without_and_with_its_keys
         secrets.push((name.to_owned(), forms(&pair.private.to_bytes())));
     }
     let said = server.said().into_bytes();
+    assert!(contains(&said, b"serving"), "and so does that of the log");
+    let age = fs::read(&whole).unwrap();
+    assert!(
+        contains(&age, b"age-encryption.org"),
+        "and that of the file"
+    );
     for (what, forms) in &secrets {
         for form in forms {
             assert!(!contains(&plain, form), "{what} is in the backup");

@@ -33,6 +33,9 @@ pub struct RecoveryView {
     /// Keys of this CA that were revoked since the backup (`SHA256:…`).
     #[serde(default)]
     pub own_keys: Vec<String>,
+    /// CA keys that were made since the backup (`SHA256:…`): what they signed is refused.
+    #[serde(default)]
+    pub later_keys: Vec<String>,
     /// Machines whose KRL could not be believed, and why.
     #[serde(default)]
     pub notes: Vec<String>,

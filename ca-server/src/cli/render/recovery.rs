@@ -57,6 +57,13 @@ pub fn view(view: &RecoveryView, clock: Clock) -> String {
         out.push_str(&styled(BAD, &format!("This CA's own key {} was revoked since the backup: machines refuse it. Restore a newer backup, or make a new key.", line(key))));
         out.push('\n');
     }
+    for key in &view.later_keys {
+        out.push_str(&format!(
+            "The CA key {} was made since the backup, and is lost with the CA: everything that it signed is refused. Machines go back to the \
+             backup's key by themselves; it was replaced once already, so replace it again (`ca-server ca rotate`).\n",
+            line(key)
+        ));
+    }
     if !view.suspended.is_empty() {
         out.push_str("\nThey were revoked since the backup, and their old password and authenticator are in force again. Who is to come back:\n");
         for email in &view.suspended {
