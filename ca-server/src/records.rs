@@ -306,6 +306,36 @@ pub struct PullRecord {
     pub place: String,
     /// Whether the CA logs in there as well.
     pub reach: Reach,
+    /// The order that waits for it to be fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<WaitingOrder>,
+}
+
+/// An order that lies where its machine fetches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingOrder {
+    /// Its number.
+    pub number: u64,
+    /// What it asks for.
+    pub task: WaitingTask,
+    /// When it was made.
+    pub made_unix: i64,
+    /// The machine does not obey it after this.
+    pub until_unix: i64,
+    /// Its bytes, base64.
+    pub order: String,
+    /// Their SSHSIG, PEM.
+    pub signature: String,
+}
+
+/// What such an order asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitingTask {
+    /// Take the CA off the machine.
+    Remove,
+    /// End these connections: PID, and when that process began.
+    EndSessions(BTreeSet<(u32, u64)>),
 }
 
 /// Whether the CA reaches a machine that fetches for itself.
@@ -347,6 +377,9 @@ pub struct SeenRecord {
     /// When it last reported by itself, after it had fetched.
     #[serde(default)]
     pub reported_unix: Option<i64>,
+    /// The number of the last order that it obeyed, by its last report; 0 where it did not say.
+    #[serde(default)]
+    pub order: u64,
 }
 
 /// Facts about the CA (table `meta`, key `ca`).

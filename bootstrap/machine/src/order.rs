@@ -5,12 +5,15 @@
 //! machine NAME
 //! number N                            higher than of every order before, on that machine
 //! verb end-sessions | remove
+//! until UNIX                          (of one that lies where machines fetch) not obeyed after this
+//! generation N                        (of a removal that lies there) nor where a higher generation was seen
 //! key-id EMAIL/EPOCH | serial N | session PID STARTED      (of end-sessions)
 //! end
 //! ```
 //!
 //! The key of `ssh-ca-sync` alone brings nothing about: it takes the fleet key's signature, and a copy of an order that was obeyed is refused by
-//! its number. No clock is asked.
+//! its number. No clock is asked of an order that is sent; one that lies where machines fetch ([`Shelf`]) could be kept back by whoever has that
+//! place, and be given when nobody expects it any more: it ends.
 
 use policies::MachineName;
 use ssh_key::SigningKey;
@@ -29,6 +32,17 @@ pub struct Order {
     pub number: u64,
     /// What to do.
     pub task: Task,
+    /// How long it may lie where the machine fetches it; `None` for one that is sent over a connection, and obeyed there or nowhere.
+    pub shelf: Option<Shelf>,
+}
+
+/// Until when an order that lies somewhere is obeyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shelf {
+    /// Not after this, by the machine's clock.
+    pub until_unix: u64,
+    /// Nor by a machine that has seen a higher generation than this: one that was to leave, and was added again.
+    pub generation: Option<u64>,
 }
 
 /// What an order asks for.
@@ -90,6 +104,12 @@ impl Order {
             self.number,
             self.task.verb()
         );
+        if let Some(shelf) = &self.shelf {
+            text.push_str(&format!("until {}\n", shelf.until_unix));
+            if let Some(generation) = shelf.generation {
+                text.push_str(&format!("generation {generation}\n"));
+            }
+        }
         if let Task::EndSessions(sessions) = &self.task {
             sessions.write(&mut text);
         }
@@ -147,6 +167,7 @@ mod tests {
                     started: 88,
                 }],
             }),
+            shelf: None,
         };
         assert_eq!(
             String::from_utf8(order.encode()).unwrap(),
@@ -159,10 +180,22 @@ mod tests {
             machine: "web-1".parse().unwrap(),
             number: 6,
             task: Task::Remove,
+            shelf: None,
         };
         assert_eq!(
             String::from_utf8(order.encode()).unwrap(),
             "ssh-ca-order v1\nmachine web-1\nnumber 6\nverb remove\nend\n"
+        );
+        let lying = Order {
+            shelf: Some(Shelf {
+                until_unix: 77,
+                generation: Some(5),
+            }),
+            ..order
+        };
+        assert_eq!(
+            String::from_utf8(lying.encode()).unwrap(),
+            "ssh-ca-order v1\nmachine web-1\nnumber 6\nverb remove\nuntil 77\ngeneration 5\nend\n"
         );
     }
 }

@@ -1,8 +1,9 @@
 //! What a machine fetches by itself: the very objects that are pushed, as a few files of any web server.
 //!
 //! ```text
-//! PLACE/head      `ssh-ca-head v1`, then the SHA-256 of krl and bundle: a hint what is new, and nothing else
+//! PLACE/head      `ssh-ca-head v1`, then the SHA-256 of krl, bundle and order: a hint what is new, and nothing else
 //! PLACE/krl       SSHSIG in PEM, directly followed by the KRL parcel that it signs
+//! PLACE/order     the same with an order that waits for the machine; empty where none does, and then not in the hint
 //! PLACE/bundle    the same with the machine's bundle
 //! PLACE/successions   what leads from any earlier fleet key to the newest; asked for where a signature does not hold, never sealed
 //! ```
@@ -18,10 +19,15 @@ pub use settings::{PullSpec, PullUrl, PullUrlError, Source};
 
 use sha2::{Digest, Sha256};
 
-use crate::{bundle::manifest::hex, report::Report, sign::Signed, succession::encode_chain};
+use crate::{
+    bundle::manifest::hex,
+    report::{Event, Report},
+    sign::Signed,
+    succession::encode_chain,
+};
 
 /// Names of the files below a machine's place, in the order in which they are written: the hint last.
-pub const FILES: [&str; 4] = ["successions", "krl", "bundle", "head"];
+pub const FILES: [&str; 5] = ["successions", "krl", "order", "bundle", "head"];
 
 /// Whether whoever can read a file learns what it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +45,8 @@ pub struct Files {
     pub head: Vec<u8>,
     /// Signature and KRL parcel.
     pub krl: Vec<u8>,
+    /// Signature and order; empty where none waits.
+    pub order: Vec<u8>,
     /// Signature and bundle.
     pub bundle: Vec<u8>,
     /// Signed [`Succession`](crate::Succession)s, the oldest first; empty while the first fleet key signs.
@@ -55,11 +63,7 @@ impl Files {
         form: Form,
         secret: &PullSecret,
     ) -> Self {
-        let file = |signed: &Signed| match form {
-            Form::Plain => parcel(signed),
-            Form::Sealed => secret.seal(&parcel(signed)),
-        };
-        let (krl, bundle) = (file(krl), file(bundle));
+        let (krl, bundle) = (file(krl, form, secret), file(bundle, form, secret));
         let head = format!(
             "ssh-ca-head v1\nkrl {}\nbundle {}\n",
             hex_sha256(&krl),
@@ -68,9 +72,19 @@ impl Files {
         Self {
             head: head.into_bytes(),
             krl,
+            order: Vec::new(),
             bundle,
             successions: encode_chain(successions),
         }
+    }
+
+    /// The same, with an order that waits for the machine.
+    #[must_use]
+    pub fn with_order(mut self, order: &Signed, form: Form, secret: &PullSecret) -> Self {
+        self.order = file(order, form, secret);
+        self.head
+            .extend_from_slice(format!("order {}\n", hex_sha256(&self.order)).as_bytes());
+        self
     }
 
     /// The bytes of the file with this name of [`FILES`].
@@ -78,6 +92,7 @@ impl Files {
     pub fn named(&self, name: &str) -> Option<&[u8]> {
         match name {
             "krl" => Some(&self.krl),
+            "order" => Some(&self.order),
             "bundle" => Some(&self.bundle),
             "head" => Some(&self.head),
             "successions" => Some(&self.successions),
@@ -89,6 +104,13 @@ impl Files {
 /// SHA-256, hex.
 fn hex_sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+fn file(signed: &Signed, form: Form, secret: &PullSecret) -> Vec<u8> {
+    match form {
+        Form::Plain => parcel(signed),
+        Form::Sealed => secret.seal(&parcel(signed)),
+    }
 }
 
 /// Signature and object as one.
@@ -113,6 +135,8 @@ pub const MAX_PULL_REPORT_BYTES: usize = 64 * 1024;
 /// nonce NONCE
 /// {"step":"state",…}          the applier's own lines, the last one `done` or `refused`
 /// ```
+///
+/// The last report of all, of a machine that took the CA off itself because of an order that it had fetched, has no state: `did removed NUMBER`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullReport {
     /// The signature, PEM.
@@ -131,6 +155,17 @@ pub struct PullReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this is no report of a machine: {0}")]
 pub struct PullReportError(&'static str);
+
+impl PullReport {
+    /// The number of the order by which it has taken the CA off itself, if that is what it says.
+    #[must_use]
+    pub fn removed_by(&self) -> Option<u64> {
+        self.report.events.iter().find_map(|event| match event {
+            Event::Did { name, detail } if name == "removed" => detail.parse().ok(),
+            _ => None,
+        })
+    }
+}
 
 const END_OF_SIGNATURE: &str = "-----END SSH SIGNATURE-----\n";
 
@@ -204,6 +239,13 @@ mod tests {
         let sealed = Files::new(&krl, &bundle, &[], Form::Sealed, &secret);
         assert!(!String::from_utf8_lossy(&sealed.krl).contains("SSH SIGNATURE"));
         assert_eq!(plain.named("../store"), None);
+        // Where nothing waits, nothing is asked for.
+        assert!(plain.order.is_empty() && !plain.head.windows(6).any(|part| part == b"order "));
+        let order = signed(Namespace::Order, b"order");
+        let waits = sealed.clone().with_order(&order, Form::Sealed, &secret);
+        let head = String::from_utf8(waits.head.clone()).unwrap();
+        assert!(head.ends_with(&format!("\norder {}\n", hex_sha256(&waits.order))));
+        assert!(!String::from_utf8_lossy(&waits.order).contains("SSH SIGNATURE"));
     }
 
     #[test]

@@ -180,6 +180,8 @@ pub struct State {
     pub fleet_keys: Vec<String>,
     /// The highest [`Succession`](crate::Succession) that it followed; 0: none.
     pub succession: u64,
+    /// The number of the last [`Order`](crate::Order) that it obeyed; 0: none, or its applier does not say.
+    pub order: u64,
 }
 
 impl State {

@@ -376,6 +376,11 @@ fn fresh_record(
             status => status,
         },
         removal_ordered: None,
+        // A generation above the one that it was to leave with: an order to leave that somebody kept back means nothing to it then.
+        content_sha256: match base.status {
+            MachineStatus::Leaving => String::new(),
+            _ => base.content_sha256,
+        },
         address: request.address.clone(),
         port: request.port,
         host_key: text(&wanted.host_key),

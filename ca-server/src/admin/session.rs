@@ -22,9 +22,10 @@ use crate::{
         agent::SyncAgent,
         deliver::{limits, target},
         orders::{OrderError, order},
+        pull::waiting,
     },
     ledger::{Actor, Event},
-    records::FleetRecord,
+    records::{FleetRecord, WaitingTask},
 };
 
 /// The most sessions that one command ends.
@@ -146,16 +147,27 @@ impl Admin {
             let actor = actor.clone();
             running.spawn(async move {
                 let _turn = turns.acquire().await;
-                let answer = end_on(&ca, &agent, &actor, (&name, &record), &ids).await;
+                let answer = if record.is_pushed_to() {
+                    let sent = end_on(&ca, &agent, &actor, (&name, &record), &ids).await;
+                    sent.map_err(|error| error.to_string())
+                } else {
+                    Err("it fetches for itself, and the CA does not log in there".to_owned())
+                };
+                let answer = match answer {
+                    Err(reason) if record.pull.is_some() => {
+                        Err(lay(&ca, &actor, &name, &ids, &reason).await)
+                    }
+                    answer => answer,
+                };
                 (name, ids, answer)
             });
         }
         for (name, ids, answer) in running.join_all().await {
             match answer {
                 Ok(report) => sort_out(&mut outcome, &name, &ids, &report),
-                Err(error) => outcome.not_reached.push(NotReached {
+                Err(reason) => outcome.not_reached.push(NotReached {
                     machine: name.to_string(),
-                    reason: error.to_string(),
+                    reason,
                 }),
             }
         }
@@ -246,6 +258,17 @@ async fn ask_all(
     let mut answers = running.join_all().await;
     answers.sort_by(|a, b| a.0.cmp(&b.0));
     answers
+}
+
+/// Lays the order where the machine fetches, and says what came of it: nothing is known to have ended yet.
+async fn lay(ca: &Ca, actor: &Actor, name: &MachineName, ids: &[Id], reason: &str) -> String {
+    let connections = ids.iter().map(|id| (id.pid, id.started)).collect();
+    match waiting::lay(ca, actor, name, &WaitingTask::EndSessions(connections)).await {
+        Ok(_) => format!(
+            "{reason}: the signed order lies ready for its next fetch, for a day; `ca-server machine show {name}` says when it was obeyed"
+        ),
+        Err(error) => format!("{reason}; and no order lies where it fetches: {error}"),
+    }
 }
 
 /// An order for one machine; each session in it has its ledger entry before it leaves.

@@ -70,9 +70,10 @@ pub fn verdict(reply: &AdminReply, sink: &Sink) -> Verdict {
         AdminReply::Sessions(view) => all(view.not_reached.is_empty()),
         AdminReply::SessionsEnded(outcome) if !outcome.open.is_empty() => Verdict::Failed,
         AdminReply::SessionsEnded(outcome) => all(outcome.not_reached.is_empty()),
-        AdminReply::MachineRemoved(removed) => {
-            all(!matches!(removed.outcome, RemovalOutcome::Waiting { .. }))
-        }
+        AdminReply::MachineRemoved(removed) => all(!matches!(
+            removed.outcome,
+            RemovalOutcome::Waiting { .. } | RemovalOutcome::Fetches { .. }
+        )),
         _ => Verdict::Done,
     }
 }

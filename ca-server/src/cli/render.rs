@@ -69,7 +69,7 @@ pub fn reply(reply: &AdminReply, context: &Context) -> String {
         AdminReply::PolicyExplained(explained) => explain::explained(explained, clock),
         AdminReply::Machine(one) => machine::one(one, clock),
         AdminReply::Machines(all) => machine::all(all, clock),
-        AdminReply::MachineRemoved(removed) => machine::removed(removed),
+        AdminReply::MachineRemoved(removed) => machine::removed(removed, context.clock),
         AdminReply::Revoked(revocation) => revocation::revoked(revocation, context),
         AdminReply::Krl(view) => krl::view(view, clock),
         AdminReply::KrlJudged(judged) => format!(

@@ -76,6 +76,8 @@ where
             machine: name.clone(),
             number,
             task: task.clone(),
+            // Obeyed over this connection, or nowhere.
+            shelf: None,
         };
         write_down(ca, actor, number, note.clone()).await?;
         let keys = ca.keys();
@@ -132,7 +134,7 @@ fn seen_there(detail: &str) -> Option<u64> {
 }
 
 /// The next number: above every one of this process, above `seen`, and in step with the clock (microseconds).
-fn next_number(ca: &Ca, seen: u64) -> u64 {
+pub(super) fn next_number(ca: &Ca, seen: u64) -> u64 {
     let clock = ca.clock.now().unix_timestamp_nanos() / 1000;
     let least = u64::try_from(clock).unwrap_or(1).max(seen + 1);
     if seen > 0 && least > u64::try_from(clock).unwrap_or(1) {

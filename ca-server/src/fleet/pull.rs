@@ -12,11 +12,12 @@ use subtle::ConstantTimeEq as _;
 use super::{courier::Attempt, schedule::Lanes, succession, wanted};
 use crate::{
     ca::{Ca, sha256_hex},
-    records::{FleetRecord, KrlRecord, PullRecord, Reach, SeenRecord},
+    records::{FleetRecord, KrlRecord, PullRecord, Reach, SeenRecord, WaitingOrder, WaitingTask},
 };
 
 pub mod report;
 pub mod trust;
+pub mod waiting;
 
 /// Where a machine is to fetch from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +73,11 @@ pub fn wanted(
     let same_key = old.is_some_and(|old| old.host_key == new.host_key);
     let usable = |record: &&PullRecord| secret(ca, machine, record).is_ok();
     if let Some(before) = before.filter(|_| same_key).filter(usable) {
+        // One that was to leave comes back.
+        let stays = |order: &WaitingOrder| order.task != WaitingTask::Remove;
         return Some(PullRecord {
             tree,
+            order: before.order.clone().filter(stays),
             ..before.clone()
         });
     }
@@ -87,6 +91,7 @@ pub fn wanted(
         token_sha256: sha256_hex(secret.token().as_bytes()),
         place: secret.place(),
         reach: Reach::PushToo,
+        order: None,
     })
 }
 
@@ -164,7 +169,15 @@ pub fn files(
     let parcel = wanted::signed(&keys, Namespace::Krl, &krl.parcel, &krl.signature)?;
     let bundle = wanted::signed_bundle(&keys, record)?;
     let secret = secret(ca, machine, pull)?;
-    Ok(Files::new(&parcel, &bundle, &chain, form, &secret))
+    let files = Files::new(&parcel, &bundle, &chain, form, &secret);
+    let now = ca.clock.now().unix_timestamp();
+    match &pull.order {
+        Some(order) if order.until_unix > now => {
+            let order = wanted::signed(&keys, Namespace::Order, &order.order, &order.signature)?;
+            Ok(files.with_order(&order, form, &secret))
+        }
+        _ => Ok(files),
+    }
 }
 
 /// As the commands show it.
@@ -179,6 +192,7 @@ pub fn view(record: &PullRecord, seen: &SeenRecord) -> PullView {
         }
         .to_owned(),
         reported_unix: seen.reported_unix,
+        order: record.order.as_ref().map(waiting::view),
     }
 }
 

@@ -20,12 +20,13 @@ use tokio::time::timeout;
 
 use super::{Problem, accept::Deadlines};
 use crate::{
+    admin::machine::remove::forget_reported,
     ca::Ca,
     fleet::{
         deliver::current_record,
         pull::{
             self,
-            report::{self, ReportError},
+            report::{self, ReportError, Taken},
         },
     },
     records::FleetRecord,
@@ -116,7 +117,12 @@ async fn take(
         Err(_) => return Err(invalid("the report did not come in time".to_owned())),
     };
     match report::take(&ca, &machine, &record, &body).await {
-        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Ok(Taken::Heard) => Ok(StatusCode::NO_CONTENT),
+        Ok(Taken::Off) => {
+            forget_reported(&ca, &machine).await.map_err(Problem)?;
+            tracing::info!(%machine, "the CA is off it, by its own report: removed");
+            Ok(StatusCode::NO_CONTENT)
+        }
         Err(error) => {
             tracing::info!(%machine, reason = %error, "a machine's report was not taken");
             let code = match &error {
@@ -124,6 +130,7 @@ async fn take(
                 ReportError::Nonce(_) => ErrorCode::BadNonce,
                 ReportError::Foreign | ReportError::Signature => ErrorCode::Forbidden,
                 ReportError::TooSoon => ErrorCode::Busy,
+                ReportError::NotLeaving => ErrorCode::Conflict,
                 ReportError::Krl(_) | ReportError::Store(_) => return Err(unavailable(error)),
             };
             Err(Problem(ApiError::new(code, error.to_string())))

@@ -356,6 +356,11 @@ pub enum Event {
     MachineRemoved {
         machine: MachineName,
     },
+    /// A machine that fetches reports that it obeyed the order with this number.
+    OrderObeyed {
+        machine: MachineName,
+        number: u64,
+    },
     BundleBuilt {
         machine: MachineName,
         generation: u64,

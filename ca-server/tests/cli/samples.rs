@@ -177,6 +177,7 @@ pub fn machines() -> Vec<MachineView> {
             place: "0123456789abcdef0123456789abcdef".to_owned(),
             reach: "pull only".to_owned(),
             reported_unix: Some(after(-5 * 3600)),
+            order: None,
         }),
         ..web_1.clone()
     };
@@ -342,7 +343,7 @@ pub fn sessions_ended() -> SessionsEnded {
     }
 }
 
-pub fn removals() -> [(&'static str, RemovalOutcome); 4] {
+pub fn removals() -> [(&'static str, RemovalOutcome); 5] {
     let taken_off = RemovalOutcome::TakenOff {
         files: 6,
         accounts: texts(&["alice expired", "deploy expired", "ssh-ca-sync purged"]),
@@ -357,6 +358,14 @@ pub fn removals() -> [(&'static str, RemovalOutcome); 4] {
         ("shut", RemovalOutcome::Shut),
         ("left", RemovalOutcome::Left),
         ("waiting", waiting),
+        (
+            "fetches",
+            RemovalOutcome::Fetches {
+                tree: Some("https://mirror.corp.example/ssh-ca".to_owned()),
+                until_unix: after(30 * 24 * 3600),
+                reported_unix: None,
+            },
+        ),
     ]
 }
 

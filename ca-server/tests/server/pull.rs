@@ -1,7 +1,7 @@
 //! Machines that fetch for themselves: who may ask for what, what a report is worth, and what a published tree holds.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ca_api::admin::{AdminReply, KrlView, MachinePrepared, MachineView};
+use ca_api::admin::{AdminReply, KrlView, MachinePrepared, MachineView, RemovalOutcome};
 use ca_machine::{
     Bundle, Place,
     pull::{MAX_PULL_REPORT_BYTES, PullSecret, REPORT_NAMESPACE},
@@ -617,7 +617,8 @@ async fn h8_a_tree_has_the_same_bytes_until_something_changes_and_only_whose_it_
     let second = index(false).await;
     for (old, new) in first.iter().zip(&second) {
         assert_eq!(old.files[1], new.files[1], "krl");
-        assert_ne!(old.files[2], new.files[2], "bundle");
+        assert_eq!(old.files[2], new.files[2], "no order waits");
+        assert_ne!(old.files[3], new.files[3], "bundle");
     }
     assert!(
         world
@@ -704,4 +705,168 @@ async fn k3_a_machine_that_fetches_and_is_left_behind_keeps_no_tls_ca() {
     let left = json!({"verb": "ca_retire", "key": "tls", "leave_behind": ["web-1"]});
     world.verb(left).await.unwrap();
     assert_eq!(world.ca.tls.announced(), None);
+}
+
+/// The order that lies there, as text; empty where none does.
+async fn order(world: &World, machine: &Puller) -> String {
+    let answer = machine.get(world, "order").await;
+    assert_eq!(answer.status, 200);
+    if answer.bytes.is_empty() {
+        return String::new();
+    }
+    let head = machine.get(world, "head").await.text();
+    let hash = ca_server::ca::sha256_hex(&answer.bytes);
+    assert!(head.ends_with(&format!("\norder {hash}\n")), "{head}");
+    String::from_utf8(genuine(world, &answer.bytes, "order@ssh-ca")).unwrap()
+}
+
+fn number(order: &str) -> u64 {
+    let line = order.lines().nth(2).unwrap();
+    line.strip_prefix("number ").unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r9_an_order_waits_for_a_machine_that_only_fetches_until_that_says_it_obeyed() {
+    let world = World::new().await;
+    world.pool("web").await;
+    let machine = Puller::new(&world, "web-1", None).await;
+    assert_eq!(order(&world, &machine).await, "");
+    let confirm = json!({"verb": "machine_confirm", "machine": "web-1", "generation": machine.prepared.generation, "krl_version": krl(&world).await.version});
+    world.verb(confirm).await.unwrap();
+    let waits = async || show(&world, "web-1").await.pull.unwrap().order;
+    let state = async |order: u64| {
+        let mut state = machine.state(&world).await;
+        state["order"] = json!(order);
+        world.ca.clock.shift(10);
+        let answer = machine.report(&world, &[state, done()]).await;
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    };
+
+    // The end of a session, and of another one: one order for both, good for a day.
+    for id in ["web-1:4711-88", "web-1:4712-99"] {
+        let ended = world
+            .verb(json!({"verb": "session_end", "ids": [id]}))
+            .await;
+        let Ok(AdminReply::SessionsEnded(ended)) = ended else {
+            panic!("{ended:?}")
+        };
+        assert!(
+            ended.not_reached[0].reason.contains("next fetch"),
+            "{ended:?}"
+        );
+    }
+    let both = order(&world, &machine).await;
+    assert!(
+        both.contains("\nmachine web-1\n") && both.contains("\nverb end-sessions\nuntil "),
+        "{both}"
+    );
+    assert!(
+        both.ends_with("\nsession 4711 88\nsession 4712 99\nend\n"),
+        "{both}"
+    );
+    state(number(&both) - 1).await;
+    assert_eq!(order(&world, &machine).await, both, "not obeyed yet");
+    // A number above it was used up there: what it asks for comes again, higher.
+    state(number(&both) + 5).await;
+    let again = order(&world, &machine).await;
+    assert!(
+        number(&again) > number(&both) + 5 && again.contains("session 4711 88"),
+        "{again}"
+    );
+    state(number(&again)).await;
+    assert_eq!(
+        (order(&world, &machine).await.as_str(), waits().await),
+        ("", None)
+    );
+
+    // What nobody fetches in time is asked of nobody any more.
+    world
+        .verb(json!({"verb": "session_end", "ids": ["web-1:4711-88"]}))
+        .await
+        .unwrap();
+    assert!(!order(&world, &machine).await.is_empty());
+    world.ca.clock.shift(25 * 3600);
+    assert_eq!(order(&world, &machine).await, "");
+
+    // It says that the CA is off, and nobody asked for that.
+    let farewell = async |number: u64, key: &PrivateKey| {
+        let lines = [
+            json!({"step": "did", "name": "removed", "detail": number.to_string()}),
+            done(),
+        ];
+        world.ca.clock.shift(10);
+        let body = machine
+            .signed_by(&world, key, REPORT_NAMESPACE, "web-1", &lines)
+            .await;
+        post(&world, "web-1", Some(&machine.bearer()), body)
+            .await
+            .status
+    };
+    assert_eq!(farewell(7, &machine.host_key).await, 409);
+    let removed = async || {
+        let reply = world
+            .verb(json!({"verb": "machine_remove", "machine": "web-1"}))
+            .await;
+        match reply {
+            Ok(AdminReply::MachineRemoved(removed)) => removed.outcome,
+            other => panic!("{other:?}"),
+        }
+    };
+    let outcome = removed().await;
+    assert!(
+        matches!(
+            outcome,
+            RemovalOutcome::Fetches {
+                tree: None,
+                reported_unix: Some(_),
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
+    let first = order(&world, &machine).await;
+    let bound = format!("\ngeneration {}\nend\n", machine.prepared.generation);
+    assert!(
+        first.contains("\nverb remove\nuntil ") && first.ends_with(&bound),
+        "{first}"
+    );
+    // Asked again, the same lies there.
+    removed().await;
+    assert_eq!(order(&world, &machine).await, first);
+    assert_eq!(waits().await.unwrap().verb, "remove");
+    // It died when it began: its number is there, and so is the CA.
+    state(number(&first)).await;
+    let second = order(&world, &machine).await;
+    assert!(number(&second) > number(&first), "{second}");
+
+    // Added again, it leaves no more: another generation, no order, and its last word is a word too late.
+    let back = prepare(&world, "web-1", &machine.host_key, Value::Null, false).await;
+    assert!(
+        back.generation > machine.prepared.generation,
+        "an order that was kept back would mean it"
+    );
+    assert_eq!(order(&world, &machine).await, "");
+    assert_eq!(farewell(number(&second), &machine.host_key).await, 409);
+    assert_eq!(show(&world, "web-1").await.status, "preparing");
+
+    // And off for good: only its own host key says so.
+    let confirm = json!({"verb": "machine_confirm", "machine": "web-1", "generation": back.generation, "krl_version": krl(&world).await.version});
+    world.verb(confirm).await.unwrap();
+    removed().await;
+    let last = number(&order(&world, &machine).await);
+    assert_eq!(farewell(last, &ed25519()).await, 403);
+    assert_eq!(
+        farewell(last + 1, &machine.host_key).await,
+        409,
+        "an order that was never made"
+    );
+    assert_eq!(show(&world, "web-1").await.status, "leaving");
+    assert_eq!(farewell(last, &machine.host_key).await, 204);
+    assert!(
+        world
+            .verb(json!({"verb": "machine_show", "machine": "web-1"}))
+            .await
+            .is_err()
+    );
+    assert_eq!(machine.get(&world, "krl").await.status, 401);
 }

@@ -19,6 +19,7 @@ fn ending(number: u64, sessions: Sessions) -> Result<Order> {
         machine: "web-1".parse()?,
         number,
         task: Task::EndSessions(sessions),
+        shelf: None,
     })
 }
 

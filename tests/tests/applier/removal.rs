@@ -20,6 +20,7 @@ fn order(machine: &str, number: u64, task: Task) -> Result<Order> {
         machine: machine.parse()?,
         number,
         task,
+        shelf: None,
     })
 }
 

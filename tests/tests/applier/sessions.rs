@@ -283,6 +283,7 @@ fn r8_sessions_end_by_key_id_or_serial_on_request() -> Result<()> {
                 serials: serials.to_vec(),
                 connections: Vec::new(),
             }),
+            shelf: None,
         };
         Ok(Request::Order {
             order: order.sign(&bench.ca.fleet_key)?,

@@ -124,6 +124,7 @@ fn r9_r10_a_machine_that_missed_two_changes_takes_the_keys_and_a_krl_in_one_trip
             key_ids: vec!["nobody@corp.example/1".into()],
             ..Sessions::default()
         }),
+        shelf: None,
     };
     done(bench.sync(&Request::Order {
         order: order.sign(&four)?,
@@ -468,6 +469,7 @@ fn an_admin_s_resync_replaces_the_fleet_key_and_nothing_that_was_not_signed_by_t
                 key_ids: vec!["nobody@corp.example/1".into()],
                 ..Sessions::default()
             }),
+            shelf: None,
         };
         Ok(Request::Order {
             order: order.sign(key)?,

@@ -48,11 +48,18 @@ impl Scene {
             spec,
             secret,
         };
+        scene.settle(1)?;
+        Ok(scene)
+    }
+
+    /// Generation and KRL of this number, as an admin's login brings them.
+    pub fn settle(&self, number: u64) -> Result<()> {
+        let scene = self;
         let request = Request::Apply {
             delivery: Delivery {
                 successions: Vec::new(),
-                krl: Some(scene.bench.ca.signed_krl(1, &[])?),
-                bundle: Some(scene.bench.ca.signed(&scene.spec, 1)?),
+                krl: Some(scene.bench.ca.signed_krl(number, &[])?),
+                bundle: Some(scene.bench.ca.signed(&scene.spec, number)?),
                 first: Some(FirstContact {
                     fleet_keys: vec![scene.bench.ca.fleet_key.public_key().clone()],
                     trust: Trust::IfNone,
@@ -65,7 +72,7 @@ impl Scene {
         };
         done(scene.bench.send(&request)?)?;
         scene.bench.confirm(&request)?;
-        Ok(scene)
+        Ok(())
     }
 
     /// What the CA wants now.

@@ -1,9 +1,20 @@
 //! What lies in a tree, or comes instead of it, and is not what the CA wants there: nothing changes, and the next good one works.
 
-use anyhow::{Context, Result, ensure};
-use ca_machine::pull::{Files, Form, PullSecret};
+use std::time::{Duration, Instant};
 
-use crate::{fetching::Scene, web::Manner};
+use anyhow::{Context, Result, ensure};
+use ca_machine::{
+    Order,
+    order::{Sessions, Shelf, Task},
+    pull::{Files, Form, PullSecret},
+};
+use ssh_key::PrivateKey;
+
+use crate::{
+    bench::{done, key, now_unix},
+    fetching::Scene,
+    web::Manner,
+};
 
 /// Everything of the CA's on the machine, in one text.
 fn stands(scene: &Scene) -> Result<String> {
@@ -108,6 +119,7 @@ fn r9_nothing_but_what_the_ca_wants_there_is_taken_from_a_tree() -> Result<()> {
             let codes = ["bad-signature", "not-fetched", "bad-request"];
             scene.put(&Files {
                 krl: flipped(&good.krl),
+                order: Vec::new(),
                 bundle: flipped(&good.bundle),
                 head: flipped(&good.head),
                 successions: b"ssh-ca-succession v1\nnumber 7\n".to_vec(),
@@ -120,6 +132,7 @@ fn r9_nothing_but_what_the_ca_wants_there_is_taken_from_a_tree() -> Result<()> {
             )?;
             scene.put(&Files {
                 krl: cut(&good.krl),
+                order: Vec::new(),
                 bundle: cut(&good.bundle),
                 head: cut(&good.head),
                 successions: Vec::new(),
@@ -185,4 +198,141 @@ fn r9_nothing_but_what_the_ca_wants_there_is_taken_from_a_tree() -> Result<()> {
 
 fn ca_machine_done(scene: &Scene) -> Result<()> {
     crate::bench::done(scene.pull()?).map(drop)
+}
+
+/// An order that lies in the tree beside what stands on the machine already.
+fn lay(scene: &Scene, order: &Order, by: &PrivateKey) -> Result<()> {
+    let signed = order.sign(by)?.signed;
+    let state = scene.state()?;
+    let files = scene.files(state.generation, state.krl_version, &[], Form::Sealed)?;
+    scene.put(&files.with_order(&signed, Form::Sealed, &scene.secret));
+    Ok(())
+}
+
+fn order(number: u64, task: Task, generation: Option<u64>) -> Result<Order> {
+    Ok(Order {
+        machine: "web-1".parse()?,
+        number,
+        task,
+        shelf: Some(Shelf {
+            until_unix: now_unix() + 3600,
+            generation,
+        }),
+    })
+}
+
+fn poll(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(300);
+    while !so()? {
+        ensure!(Instant::now() < deadline, "{what}: not within 300 s");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    Ok(())
+}
+
+#[test]
+fn r9_an_order_in_a_tree_is_obeyed_once_in_time_and_by_its_own_machine() -> Result<()> {
+    let bench = bench!("r9_an_order_in_a_tree_is_obeyed_once_in_time_and_by_its_own_machine");
+    let scene = Scene::new(bench)?;
+    let fleet_key = scene.bench.ca.fleet_key.clone();
+    let end = || Task::EndSessions(Sessions::default());
+    scene.put(&scene.files(1, 1, &[], Form::Sealed)?);
+    done(scene.pull()?)?;
+    let before = stands(&scene)?;
+
+    // What the keeper of a mirror may put there.
+    let elsewhere = Order {
+        machine: "web-2".parse()?,
+        ..order(10, Task::Remove, Some(1))?
+    };
+    let late = Order {
+        shelf: Some(Shelf {
+            until_unix: now_unix() - 1,
+            generation: Some(1),
+        }),
+        ..order(10, Task::Remove, None)?
+    };
+    for (what, order, by, code) in [
+        ("another machine's", elsewhere, &fleet_key, "wrong-machine"),
+        ("one that has ended", late, &fleet_key, "stale"),
+        (
+            "one from before it was added again",
+            order(10, Task::Remove, Some(0))?,
+            &fleet_key,
+            "stale",
+        ),
+        (
+            "somebody else's",
+            order(10, Task::Remove, Some(1))?,
+            &key(),
+            "bad-signature",
+        ),
+    ] {
+        lay(&scene, &order, by)?;
+        refused(&scene, &before, what, &[code])?;
+    }
+    ensure!(scene.state()?.order == 0);
+
+    // A genuine one is obeyed once; a copy of it, or an older one, is passed over in silence, whoever serves it.
+    lay(&scene, &order(20, end(), None)?, &fleet_key)?;
+    let report = done(scene.pull()?)?;
+    let accepted = |report: &ca_machine::Report| format!("{report:?}").contains("order-accepted");
+    ensure!(
+        accepted(&report) && scene.state()?.order == 20,
+        "{report:?}"
+    );
+    for number in [20, 15] {
+        scene
+            .bench
+            .machine
+            .run(&["rm", "-f", "/var/lib/ssh-ca/pulled-order"])?;
+        lay(&scene, &order(number, end(), None)?, &fleet_key)?;
+        let report = done(scene.pull()?)?;
+        ensure!(!accepted(&report), "{number}: {report:?}");
+    }
+    ensure!(scene.state()?.order == 20);
+
+    // The one that takes the CA off, killed while it does: the machine's own timer finishes it. Nobody hears of it here, so it keeps, for root
+    // alone, what it takes to say so.
+    lay(&scene, &order(30, Task::Remove, Some(1))?, &fleet_key)?;
+    scene.bench.machine.run(&[
+        "sh",
+        "-c",
+        "setsid sh -c 'exec /var/lib/ssh-ca/puller now' >/dev/null 2>&1 & p=$!; n=0; \
+         until [ -d /var/lib/ssh-ca/removing ] || [ $n -gt 600 ]; do sleep 0.05; n=$((n + 1)); done; \
+         kill -9 -$p 2>/dev/null; wait $p 2>/dev/null; true",
+    ])?;
+    ensure!(scene.bench.admin_enters()?, "the admin is shut out");
+    poll("the CA to be off the machine", || {
+        let there = scene
+            .bench
+            .machine
+            .exec(&["test", "-e", "/var/lib/ssh-ca/removing/off"])?;
+        Ok(there.status.success())
+    })?;
+    let left = scene.bench.machine.run(&[
+        "sh",
+        "-c",
+        "ls -d /etc/ssh/ca /etc/cron.d/ssh-ca-pull /etc/sudoers.d/ssh-ca /var/lib/ssh-ca/p* /var/lib/ssh-ca/applier 2>/dev/null; \
+         stat -c '%a' /var/lib/ssh-ca/removing; ls /var/lib/ssh-ca/removing/farewell",
+    ])?;
+    let words: Vec<&str> = left.stdout.split_whitespace().collect();
+    ensure!(
+        words.first() == Some(&"700") && words.contains(&"pull-key") && words.contains(&"order"),
+        "{left:?}"
+    );
+    ensure!(scene.bench.admin_enters()?, "the admin is shut out");
+
+    // It is added again: nothing of that is left, and an order to leave that was kept back until now means nothing.
+    scene.settle(5)?;
+    let gone = scene
+        .bench
+        .machine
+        .exec(&["test", "-e", "/var/lib/ssh-ca/removing"])?;
+    ensure!(!gone.status.success(), "it would still say that it left");
+    scene.put(&scene.files(5, 5, &[], Form::Sealed)?);
+    done(scene.pull()?)?;
+    let before = stands(&scene)?;
+    lay(&scene, &order(40, Task::Remove, Some(1))?, &fleet_key)?;
+    refused(&scene, &before, "an order that was kept back", &["stale"])
 }

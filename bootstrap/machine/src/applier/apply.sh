@@ -150,6 +150,7 @@ apply() {
         lock config 30
         find_sshd
         take_off
+        end_removal
         unlock config
     fi
     if [ -e "$W/krl" ]; then

@@ -189,7 +189,7 @@ read_request() {
     *) refuse bad-request "this is no request of version 1; bring the applier up to date with bootstrap" ;;
     esac
     spoken_for=$((${#line} + 1))
-    word_nonce='' word_confirm=600 word_account='' word_admin='' word_pull='' word_now='' word_port=22 word_trust='' word_succession=0 word_from=0 word_most=0
+    word_nonce='' word_confirm=600 word_account='' word_admin='' word_pull='' word_now='' word_port=22 word_trust='' word_fetched='' word_succession=0 word_from=0 word_most=0
     set -f
     # shellcheck disable=SC2086 # words on purpose
     set -- $line
@@ -209,6 +209,7 @@ read_request() {
         pull=*) case $value in ca | place) word_pull=$value ;; *) false ;; esac ;;
         admin=*) is_account "$value" && word_admin=$value ;;
         trust=*) [ "$value" = replace ] && word_trust=$value ;;
+        fetched=*) [ "$value" = yes ] && word_fetched=$value ;;
         succession=*) is_number "$value" && word_succession=$value ;;
         successions=* | fleet=* | admin-key=* | pull-key=* | krl-sig=* | krl=* | bundle-sig=* | bundle=* | order-sig=* | order=* | key=* | certificate=* | accounts=*)
             part=${pair%%=*}

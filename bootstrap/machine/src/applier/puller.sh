@@ -3,7 +3,9 @@
 # A timer runs it. It fetches what the CA wants here from a web server, and hands it to the applier, which believes nothing but the fleet key's
 # signature: an old file, another machine's, or a changed one is refused there, with nothing changed. The KRL goes first, by itself.
 
-SETTINGS=$STATE/pull.conf
+# Where the settings and the secret are: elsewhere once the CA is off this machine, and only its last report is left to do.
+KEPT=$STATE
+REMOVING=$STATE/removing
 APPLIER=$STATE/applier
 # The most that is fetched of one file, in KiB; less where there is less room.
 MOST_KIB=16384
@@ -15,7 +17,7 @@ REPORT_SECS=600
 # Sets machine, from, ca, trust, jitter, limit_secs, host_key.
 read_settings() {
     machine='' from='' ca='' trust=system jitter=0 limit_secs=60 host_key='' ended=no
-    [ -s "$SETTINGS" ] || refuse no-pull "this machine does not fetch for itself; bootstrap add-machine --pull makes it"
+    [ -s "$KEPT/pull.conf" ] || refuse no-pull "this machine does not fetch for itself; bootstrap add-machine --pull makes it"
     while read -r word value; do
         case $word in
         machine) machine=$value ;;
@@ -27,8 +29,8 @@ read_settings() {
         host-key) host_key=$value ;;
         end) ended=yes ;;
         esac
-    done <"$SETTINGS"
-    [ "$ended" = yes ] && [ -n "$machine" ] && [ -n "$from" ] || refuse no-pull "$SETTINGS is not whole; bootstrap add-machine --pull writes it anew"
+    done <"$KEPT/pull.conf"
+    [ "$ended" = yes ] && [ -n "$machine" ] && [ -n "$from" ] || refuse no-pull "$KEPT/pull.conf is not whole; bootstrap add-machine --pull writes it anew"
 }
 
 # 28 random bits as a number.
@@ -36,7 +38,7 @@ random() { echo $((0x$(head -c 16 /dev/urandom | sha256sum | cut -c1-7))); }
 
 # What the secret says for one purpose: $1.
 derived() {
-    read -r secret <"$STATE/pull-key" 2>/dev/null && is_hex "$secret" 64 || return 1
+    read -r secret 2>/dev/null <"$KEPT/pull-key" && is_hex "$secret" 64 || return 1
     printf 'ssh-ca pull %s %s' "$1" "$secret" | sha256sum | cut -d' ' -f1
 }
 
@@ -53,8 +55,8 @@ find_tool() {
     : >"$W/curl.ca"
     : >"$W/wget.ca"
     if [ "$trust" = pinned ]; then
-        echo "cacert = \"$STATE/pull-ca.pem\"" >>"$W/curl.ca"
-        echo "ca_certificate = $STATE/pull-ca.pem" >>"$W/wget.ca"
+        echo "cacert = \"$KEPT/pull-ca.pem\"" >>"$W/curl.ca"
+        echo "ca_certificate = $KEPT/pull-ca.pem" >>"$W/wget.ca"
     fi
     if token=$(derived token); then
         echo "header = \"Authorization: Bearer $token\"" >>"$W/curl.ca"
@@ -130,7 +132,7 @@ cut_apart() {
     rm -f "$1"
 }
 
-# Hands $W/$1, a krl or a bundle, to the applier: the same request as over ssh. What it says goes to $W/said and on. Where the signature does
+# Hands $W/$1, a krl, a bundle or an order, to the applier: the same request as over ssh. What it says goes to $W/said and on. Where the signature does
 # not hold, the fleet key may have been succeeded: what leads from the one that is trusted here to the newest is fetched, and both handed over.
 hand_over() {
     if ask_applier "$1" ''; then return 0; fi
@@ -143,9 +145,11 @@ hand_over() {
 # Arguments: NAME, the length of the successions to send before it, if any.
 ask_applier() {
     nonce=$(head -c 32 /dev/urandom | sha256sum | cut -c1-32)
+    words="apply nonce=$nonce confirm=120"
+    if [ "$1" = order ]; then words="$order_verb fetched=yes"; fi
     {
-        printf 'ssh-ca-request v1 apply nonce=%s confirm=120 %s%s-sig=%s %s=%s\n' \
-            "$nonce" "${2:+successions=$2 }" "$1" "$(size_of "$W/$1-sig")" "$1" "$(size_of "$W/$1")" &&
+        printf 'ssh-ca-request v1 %s %s%s-sig=%s %s=%s\n' \
+            "$words" "${2:+successions=$2 }" "$1" "$(size_of "$W/$1-sig")" "$1" "$(size_of "$W/$1")" &&
             if [ -n "$2" ]; then cat "$W/successions"; fi && cat "$W/$1-sig" "$W/$1"
     } >"$W/request"
     "$APPLIER" <"$W/request" >"$W/said" 2>"$W/words" 7>&-
@@ -199,6 +203,8 @@ is_there() {
 standing() {
     case $1 in
     krl) sha256 "$KRL" 2>/dev/null || echo none ;;
+    # What was done once stays done.
+    order) echo 'done' ;;
     *) sha256 "$STATE/applied" 2>/dev/null || echo none ;;
     esac
 }
@@ -254,6 +260,48 @@ pull_krl() {
     taken krl "$hash"
 }
 
+# What the CA asks for once. A copy of what was done is passed over, whoever serves it; the CA sees in the report which number stands here.
+pull_order() {
+    [ -n "$head_order" ] && ! is_there order "$head_order" || return 0
+    fetch order "$W/fetched" && hash=$(sha256 "$W/fetched") && cut_apart "$W/fetched" "$W/order" || {
+        trouble not-fetched "$why"
+        return 1
+    }
+    # Only what it is to be asked for: the applier holds it against what is signed.
+    order_verb=$(sed -n '4s/^verb \([a-z-]*\)$/\1/p;4q' "$W/order")
+    case $order_verb in
+    end-sessions | remove) ;;
+    *)
+        trouble bad-request "the order that was fetched asks for something that this machine does not know"
+        return 1
+        ;;
+    esac
+    why=
+    if hand_over order; then
+        if [ "$order_verb" = remove ]; then say_farewell; fi
+    else
+        case $refusal in
+        *'"code":"old-order"'*) refusal='' ;;
+        *)
+            [ -z "$why" ] || trouble failed "$why"
+            return 1
+            ;;
+        esac
+    fi
+    grep '"step":"session"' "$W/said" >>"$W/sessions"
+    changed=yes
+    taken order "$hash"
+}
+
+# The CA is off this machine, and this was the last that was fetched: what is left is to say so.
+say_farewell() {
+    unlock pull
+    # If it does not arrive, or if this is killed here, the timer of the removal says it.
+    if /bin/sh "$REMOVING/applier" resume 7>&-; then did reported; fi
+    echo '{"step":"done"}'
+    exit 0
+}
+
 pull_bundle() {
     is_there bundle "$head_bundle" && return 0
     fetch bundle "$W/fetched" && hash=$(sha256 "$W/fetched") || {
@@ -301,13 +349,10 @@ report_back() {
     is_number "$last" || last=0
     age=$(($(now) - last))
     # With what stands here: a report that did not arrive, or was never sent because of a power cut, is sent by the next run.
-    says=$({ printf '%s\n' "$refusal" && cat "$STATE/pulled-krl" "$STATE/pulled-bundle" 2>/dev/null; } | sha256sum | cut -d' ' -f1)
+    says=$({ printf '%s\n' "$refusal" && cat "$STATE/pulled-krl" "$STATE/pulled-bundle" "$STATE/pulled-order" 2>/dev/null; } | sha256sum | cut -d' ' -f1)
     if [ "$changed" = no ] && [ "${told-}" = "$says" ] && [ "$age" -ge 0 ] && [ "$age" -lt "$REPORT_SECS" ]; then return 0; fi
     find_key || return 0
-    # No longer than this for a CA that does not answer: a firewall may swallow what goes there.
-    if [ "$limit_secs" -gt 15 ]; then limit_secs=15; fi
-    nonce=$(transfer ca "$ca/v1/nonce" 2>"$W/words" | head -c 1000 | sed -n 's/.*"nonce" *: *"\([A-Za-z0-9_-]*\)".*/\1/p')
-    [ -n "$nonce" ] || return 0
+    ask_nonce || return 0
     echo 'ssh-ca-request v1 report' >"$W/request"
     "$APPLIER" <"$W/request" >"$W/said" 2>/dev/null 7>&-
     {
@@ -316,13 +361,61 @@ report_back() {
         grep '^{"step":"state"' "$W/said" | tail -n 1
         if [ -n "$refusal" ]; then printf '%s\n' "$refusal"; else echo '{"step":"done"}'; fi
     } >"$W/report"
-    rm -f "$W/report.sig"
-    ssh-keygen -q -Y sign -f "$key" -n pull-report@ssh-ca "$W/report" >/dev/null 2>"$W/words" && [ -s "$W/report.sig" ] || return 0
-    cat "$W/report.sig" "$W/report" >"$W/post"
-    if transfer ca "$ca/v1/machine/$machine/report" "$W/post" >"$W/answer" 2>"$W/words"; then
+    if post_report; then
         echo "$(now) $says" | write_whole "$STATE/pull-reported" 600 2>/dev/null
         did reported
     fi
+}
+
+# Sets nonce: the CA's, for one report.
+ask_nonce() {
+    # No longer than this for a CA that does not answer: a firewall may swallow what goes there.
+    if [ "$limit_secs" -gt 15 ]; then limit_secs=15; fi
+    nonce=$(transfer ca "$ca/v1/nonce" 2>"$W/words" | head -c 1000 | sed -n 's/.*"nonce" *: *"\([A-Za-z0-9_-]*\)".*/\1/p')
+    [ -n "$nonce" ]
+}
+
+# Signs $W/report with $key and sends it.
+post_report() {
+    rm -f "$W/report.sig"
+    ssh-keygen -q -Y sign -f "$key" -n pull-report@ssh-ca "$W/report" >/dev/null 2>"$W/words" && [ -s "$W/report.sig" ] || return 1
+    cat "$W/report.sig" "$W/report" >"$W/post"
+    transfer ca "$ca/v1/machine/$machine/report" "$W/post" >"$W/answer" 2>"$W/words"
+}
+
+# The pauses between tries to say the last word grow from a minute to an hour; this many are about a week. After that nobody wants to hear it,
+# or nobody can, and nothing of the CA's stays here for ever.
+FAREWELLS=180
+
+# Tells the CA, once, that it is off this machine. Ends with 0 where there is nothing left to say: it was heard, it was said often enough, or
+# the CA knows this machine no more (the answer to an earlier try was lost).
+farewell() {
+    read_settings
+    lock pull 0
+    tries=0 next=0
+    if [ -s "$KEPT/tries" ]; then read -r tries next <"$KEPT/tries"; fi
+    is_number "$tries" && is_number "$next" || tries=0 next=0
+    left=$((next - $(now)))
+    # A clock that stepped back makes none wait for longer.
+    if [ "$left" -gt 0 ] && [ "$left" -le 3600 ]; then exit 1; fi
+    [ "$tries" -lt "$FAREWELLS" ] || exit 0
+    pause=60
+    if [ "$tries" -ge 6 ]; then pause=3600; else pause=$((60 << tries)); fi
+    # Before it is tried: what is killed over and over must not ask over and over.
+    echo "$((tries + 1)) $(($(now) + pause))" | write_whole "$KEPT/tries" 600 || exit 1
+    make_work
+    find_tool
+    find_key && ask_nonce || exit 1
+    read -r number <"$KEPT/order"
+    {
+        printf 'ssh-ca-pull-report v1\nmachine %s\nnonce %s\n' "$machine" "$nonce"
+        did removed "$number"
+        echo '{"step":"done"}'
+    } >"$W/report"
+    if post_report; then exit 0; fi
+    # curl says `error: 401`, wget `Authentication Failed` or `ERROR 401`.
+    grep -qE '401|Authentication Failed' "$W/words" && exit 0
+    exit 1
 }
 
 # Sets key to the private half of the host key that the CA has pinned.
@@ -338,6 +431,10 @@ find_key() {
 
 refusal='' changed=no why=''
 [ "$(id -u)" = 0 ] || refuse failed "the puller must run as root"
+if [ "${1-}" = farewell ]; then
+    KEPT=$REMOVING/farewell
+    farewell
+fi
 read_settings
 case ${1-} in
 now) patience=180 ;;
@@ -349,19 +446,26 @@ now) patience=180 ;;
 *) refuse bad-request "the puller knows no word but now" ;;
 esac
 lock pull "$patience"
+# What is being taken off is not put on again.
+[ ! -d "$REMOVING" ] || refuse busy "the CA is being taken off this machine; its timer finishes that"
 make_work
 : >"$W/sessions"
 find_tool
-head_krl='' head_bundle=''
+head_krl='' head_bundle='' head_order=''
 # No more than a hint, so that nothing is fetched for nothing: where it is not there, or nonsense, everything is fetched.
 if fetch head "$W/head" && [ "$(size_of "$W/head")" -lt 1000 ]; then
     head_krl=$(sed -n 's/^krl \([0-9a-f]\{64\}\)$/\1/p' "$W/head" | head -n 1)
     head_bundle=$(sed -n 's/^bundle \([0-9a-f]\{64\}\)$/\1/p' "$W/head" | head -n 1)
+    head_order=$(sed -n 's/^order \([0-9a-f]\{64\}\)$/\1/p' "$W/head" | head -n 1)
 fi
-krl_refusal=''
-pull_krl || krl_refusal=$refusal
-pull_bundle || :
+worst=''
+pull_krl || worst=$refusal
+refusal=''
+pull_order || worst=${worst:-$refusal}
+refusal=''
+# Not what an order was to take off, and did not get done with.
+[ -d "$REMOVING" ] || pull_bundle || :
 # The one that matters more is told.
-[ -z "$krl_refusal" ] || refusal=$krl_refusal
+refusal=${worst:-$refusal}
 report_back
 finish

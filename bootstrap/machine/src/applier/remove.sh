@@ -3,6 +3,9 @@
 # Takes off everything that the CA put here; accounts that it made are expired, with their homes kept, and the admins' own account is not
 # touched. What was begun is finished: from $REMOVING on, which outlives a reboot, a timer runs this applier again until nothing is left.
 # Each step may be cut off anywhere and done again.
+#
+# Where the order was fetched, nobody waits for an answer: $REMOVING/farewell keeps what it takes to tell the CA (its address, the secret, the
+# puller), and stays with the timer, as root's alone, until the CA has heard it or was told often enough.
 
 REMOVING=$STATE/removing
 
@@ -10,8 +13,15 @@ begin_removal() {
     if [ -d "$REMOVING" ]; then return; fi
     new=$STATE/removing.new
     rm -rf "$new"
-    mkdir -p -m 700 "$STATE" && mkdir -m 700 "$new" && cp "$0" "$new/applier" && cmp -s "$0" "$new/applier" &&
+    mkdir -p -m 700 "$STATE" && mkdir -m 700 "$new" && cp "$0" "$new/applier" && cmp -s "$0" "$new/applier" && keep_farewell "$new/farewell" &&
         sync "$new/applier" "$new" && mv "$new" "$REMOVING" && sync "$STATE"
+}
+
+# Keeps in $1 what says to the CA that it is off here, if the order was fetched.
+keep_farewell() {
+    [ "$word_fetched" = yes ] || return 0
+    mkdir -m 700 "$1" && cp "$PULLER" "$STATE/pull.conf" "$STATE/pull-key" "$1" && { [ ! -e "$STATE/pull-ca.pem" ] || cp "$STATE/pull-ca.pem" "$1"; } &&
+        cp "$STATE/order" "$1/order" && sync "$1"/* "$1"
 }
 
 remove() {
@@ -35,15 +45,33 @@ remove() {
     }
     did removal-begun
     take_off
+    # Whoever asked over a connection has heard it: nothing is left to say.
+    [ "$word_fetched" = yes ] || end_removal
 }
 
-# What the timer runs: goes on with what was begun.
+end_removal() {
+    disarm removal
+    rm -rf "$REMOVING" && sync "$STATE"
+}
+
+# What the timer runs: goes on with what was begun. Fails where something is left to do.
 resume_removal() {
     exec >/dev/null 2>&1
     lock config 30
     [ -d "$REMOVING" ] || { disarm removal && return; }
-    find_sshd
-    take_off
+    if [ ! -e "$REMOVING/off" ]; then
+        find_sshd
+        take_off
+    fi
+    if [ -d "$REMOVING/farewell" ]; then
+        # It may take its time, and an admin who brings this machine back must not wait for it.
+        unlock config
+        /bin/sh "$REMOVING/farewell/puller" farewell 9>&- || exit 1
+        lock config 30
+        # Somebody brought it back meanwhile.
+        [ -e "$REMOVING/off" ] || return 0
+    fi
+    end_removal
 }
 
 take_off() {
@@ -88,8 +116,8 @@ take_off() {
     # Which accounts are the CA's own making stays on record, for the day it comes back; and so does the number of the last order.
     rm -rf "$STATE/applied" "$STATE/manifest" "$STATE/generation" "$STATE/krl" "$TRUST" "$RESERVE" "$STATE/applier" "$STATE/session-record" "$SESSIONS"
     unlock krl
-    disarm removal
-    rm -rf "$REMOVING" && sync "$STATE"
+    # The rest is words: sshd is not told to reload again for these.
+    if [ -d "$REMOVING" ]; then : >"$REMOVING/off"; fi
     did removed
 }
 

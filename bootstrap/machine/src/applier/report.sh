@@ -38,11 +38,12 @@ state_line() {
     find_trusted
     read_fleet_keys
     read_succession_state
+    read_order_state
     printf '{"step":"state","machine":"%s","generation":%s,"applied_generation":%s,"bundle_sha256":"%s","awaiting":"%s","restore_in_secs":%s,' \
         "$(json "$applied_machine")" "$((seen_generation))" "$((applied_generation))" "$(json "$applied_sha256")" "$awaiting" "$restore"
     printf '"krl_version":%s,"krl_sha256":"%s","krl_canaries":"%s","clock_unix":%s,"openssh":"%s","applier_sha256":"%s","stale":%s,' \
         "$((krl_seen))" "$krl_now" "$canaries" "$clock" "$version" "$hash" "$stale"
-    printf '"fleet_keys":[%s],"succession":%s}\n' "$fleet_keys" "$seen_succession"
+    printf '"fleet_keys":[%s],"succession":%s,"order":%s}\n' "$fleet_keys" "$seen_succession" "$((seen_order))"
 }
 
 # Sets version: OpenSSH's. A delivery of a KRL alone takes it from the last look, as long as nothing was put beside `ssh` since: it costs 4 ms.

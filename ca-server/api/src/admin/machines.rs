@@ -200,6 +200,16 @@ pub enum RemovalOutcome {
         /// Why.
         reason: String,
     },
+    /// The CA does not log in there: the signed order lies where the machine fetches. It stays known as leaving until it has reported that it
+    /// obeyed.
+    Fetches {
+        /// The published tree, which `publish` must bring the order to; absent, the CA's own door.
+        tree: Option<String>,
+        /// Until when the order is good; it is made anew before.
+        until_unix: i64,
+        /// When it last reported to the CA; where it never did, nobody may hear of the removal either.
+        reported_unix: Option<i64>,
+    },
 }
 
 /// A machine that did not answer.

@@ -132,6 +132,22 @@ pub struct PullView {
     pub reach: String,
     /// When it last reported by itself.
     pub reported_unix: Option<i64>,
+    /// The order that waits for it to be fetched.
+    #[serde(default)]
+    pub order: Option<WaitingOrderView>,
+}
+
+/// An order that lies where its machine fetches, until that has obeyed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingOrderView {
+    /// `remove` or `end-sessions`.
+    pub verb: String,
+    /// Its number.
+    pub number: u64,
+    /// When it was made.
+    pub made_unix: i64,
+    /// The machine does not obey it after this.
+    pub until_unix: i64,
 }
 
 /// A machine in a published tree.

@@ -24,12 +24,13 @@ use crate::{
     ca::Ca,
     fleet::{
         agent::SyncAgent,
-        deliver::target,
+        deliver::{self, target},
         keeper::managed,
         leaving::{LeaveError, Off, take_off},
+        pull::waiting,
     },
     ledger::{Actor, Event},
-    records::{FleetRecord, MachineStatus},
+    records::{FleetRecord, MachineStatus, WaitingTask},
     store::{Read, Table},
 };
 
@@ -66,7 +67,7 @@ impl Admin {
             }))
         };
         if files == Files::Leave {
-            forget(ca, actor, &name).await?;
+            forget(ca, actor, &name, Known::Anyhow).await?;
             return removed(RemovalOutcome::Left);
         }
         let Some(_turn) = ca.leaving.begin(&name) else {
@@ -74,6 +75,10 @@ impl Admin {
             return Err(ApiError::new(ErrorCode::Busy, what));
         };
         leave(ca, actor.clone(), &name).await?;
+        // Whichever comes first, the CA or the machine's own timer.
+        if let Some(fetches) = lay(ca, &actor, &name).await? {
+            return removed(fetches);
+        }
         match take_off(ca, &self.agent, &actor, &name).await {
             Ok(off) => {
                 let outcome = match off {
@@ -83,7 +88,7 @@ impl Admin {
                     }
                     Off::Shut => RemovalOutcome::Shut,
                 };
-                forget(ca, actor, &name).await?;
+                forget(ca, actor, &name, Known::AsLeaving).await?;
                 removed(outcome)
             }
             Err(LeaveError::Read(error)) => Err(store_error(&error.into())),
@@ -95,6 +100,38 @@ impl Admin {
             }),
         }
     }
+}
+
+/// Lays the order where the machine fetches, if it does; says so where that is the only way to it.
+async fn lay(
+    ca: &Arc<Ca>,
+    actor: &Actor,
+    name: &MachineName,
+) -> Result<Option<RemovalOutcome>, ApiError> {
+    let Some(record) = machine::record(ca, name)? else {
+        return Ok(None);
+    };
+    let Some(pull) = &record.pull else {
+        return Ok(None);
+    };
+    let laid = waiting::lay(ca, actor, name, &WaitingTask::Remove).await;
+    if record.is_pushed_to() {
+        if let Err(error) = laid {
+            tracing::warn!(machine = %name, %error, "the order does not lie where it fetches");
+        }
+        return Ok(None);
+    }
+    let seen = deliver::seen(ca, name).map_err(|error| store_error(&error.into()))?;
+    Ok(Some(match laid {
+        Ok(order) => RemovalOutcome::Fetches {
+            tree: pull.tree.clone(),
+            until_unix: order.until_unix,
+            reported_unix: seen.reported_unix,
+        },
+        Err(error) => RemovalOutcome::Waiting {
+            reason: error.to_string(),
+        },
+    }))
 }
 
 /// Does sshd answer there still? Its listener may be shut for a moment after the reload.
@@ -158,8 +195,30 @@ async fn leave(ca: &Arc<Ca>, actor: Actor, name: &MachineName) -> Result<(), Api
     .await
 }
 
+/// A machine has reported that the CA is off it, as it was ordered to: out of the store.
+///
+/// # Errors
+/// When it was added again meanwhile, or the store fails.
+pub async fn forget_reported(ca: &Arc<Ca>, name: &MachineName) -> Result<(), ApiError> {
+    forget(ca, Actor::Server, name, Known::AsLeaving).await
+}
+
+/// As what a machine must still be known when it is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Whatever it is.
+    Anyhow,
+    /// As one that leaves: it may have been added again meanwhile.
+    AsLeaving,
+}
+
 /// Out of the store.
-async fn forget(ca: &Arc<Ca>, actor: Actor, name: &MachineName) -> Result<(), ApiError> {
+async fn forget(
+    ca: &Arc<Ca>,
+    actor: Actor,
+    name: &MachineName,
+    known: Known,
+) -> Result<(), ApiError> {
     let name = name.clone();
     policy_change(ca, actor, move |policy, editing| {
         let key = name.as_str().as_bytes();
@@ -167,6 +226,10 @@ async fn forget(ca: &Arc<Ca>, actor: Actor, name: &MachineName) -> Result<(), Ap
             .txn
             .get_json(Table::Fleet, key)?
             .ok_or_else(|| unknown("machine", &name, "machine"))?;
+        if known == Known::AsLeaving && record.status != MachineStatus::Leaving {
+            let error = LeaveError::NotLeaving(name.clone());
+            return Err(ApiError::new(ErrorCode::Conflict, error.to_string()).into());
+        }
         policy.machines.remove(&name);
         editing.txn.delete(Table::Fleet, key);
         editing.txn.unrecorded().delete(Table::Seen, key);
@@ -222,13 +285,22 @@ async fn again(ca: &Arc<Ca>, agent: &SyncAgent, name: &MachineName, record: &Fle
     let Some(_turn) = ca.leaving.begin(name) else {
         return;
     };
+    if record.pull.is_some() {
+        // One that grows old is made anew.
+        if let Err(error) = waiting::lay(ca, &Actor::Server, name, &WaitingTask::Remove).await {
+            tracing::warn!(machine = %name, %error, "the order does not lie where it fetches");
+        }
+        if !record.is_pushed_to() {
+            return;
+        }
+    }
     // A machine that is off costs a socket.
     match target(ca, agent, record) {
         Ok(target) if knock(&target, KNOCK).await.is_ok() => {}
         Ok(_) | Err(_) => return,
     }
     match take_off(ca, agent, &Actor::Server, name).await {
-        Ok(_) => match forget(ca, Actor::Server, name).await {
+        Ok(_) => match forget(ca, Actor::Server, name, Known::AsLeaving).await {
             Ok(()) => tracing::info!(machine = %name, "the CA is off it: removed"),
             Err(error) => tracing::error!(machine = %name, %error, "it could not be removed"),
         },

@@ -110,7 +110,7 @@ pub fn who(one: &MachineView) -> String {
 
 /// What came of removing one.
 #[must_use]
-pub fn removed(removed: &MachineRemoved) -> String {
+pub fn removed(removed: &MachineRemoved, clock: Clock) -> String {
     let name = line(&removed.machine);
     let host_key = "Employees' ssh refuses its host key from their next login or renewal on.";
     match &removed.outcome {
@@ -157,6 +157,40 @@ pub fn removed(removed: &MachineRemoved) -> String {
              Gone for good? ca-server machine remove {name} --leave-files\n",
             styled(BAD, &format!("{name}: NOT YET OFF — {}", line(reason)))
         ),
+        RemovalOutcome::Fetches {
+            tree,
+            until_unix,
+            reported_unix,
+        } => {
+            let mut out = format!(
+                "{}\n\
+                 It has left its pools. {host_key} It is forgotten when it reports, signed with its host key, that the CA is off; until then it still \
+                 trusts the CA, gets revocations, and `machine list` shows it as leaving. The order is good until {} and is made anew before.\n",
+                styled(
+                    BAD,
+                    &format!(
+                        "{name}: NOT YET OFF — it fetches for itself, and the signed order lies ready for its next fetch"
+                    )
+                ),
+                clock.until(*until_unix)
+            );
+            if let Some(tree) = tree {
+                out.push_str(&format!(
+                    "It fetches from {}: the order comes there with the next `ca-server publish`.\n",
+                    line(tree)
+                ));
+            }
+            if reported_unix.is_none() {
+                out.push_str(&format!(
+                    "{}\n",
+                    styled(WARN, "It has never reported to this CA. If it cannot reach the CA, only an admin can say that the CA is off.")
+                ));
+            }
+            out.push_str(&format!(
+                "With a login of your own, now: bootstrap remove-machine {name}. Off already, or gone for good: ca-server machine remove {name} --leave-files\n"
+            ));
+            out
+        }
     }
 }
 
@@ -186,7 +220,20 @@ fn fetches(one: &MachineView, clock: Clock) -> String {
     let reported = pull
         .reported_unix
         .map_or("none yet".to_owned(), |unix| clock.distance(unix));
-    format!("{from}{alone}; last report: {reported}")
+    let order = match &pull.order {
+        None => String::new(),
+        Some(order) => {
+            let what = match order.verb.as_str() {
+                "remove" => "the order to take the CA off it",
+                _ => "an order to end sessions",
+            };
+            format!(
+                "; {what} waits for its next fetch, since {}",
+                clock.distance(order.made_unix)
+            )
+        }
+    };
+    format!("{from}{alone}; last report: {reported}{order}")
 }
 
 fn state(one: &MachineView) -> (String, Style) {

@@ -28,7 +28,7 @@ pub(super) struct Published {
 }
 
 /// The names that this program gives to files, and may remove.
-const NAMES: [&str; 4] = ["head", "krl", "bundle", "successions"];
+const NAMES: [&str; 5] = ["head", "krl", "bundle", "successions", "order"];
 /// What a file is called until it is whole.
 const HALF: &str = ".ssh-ca-half-";
 
@@ -262,7 +262,7 @@ mod tests {
 
     fn machine(name: &str, place: char, text: &str) -> (PublishedMachine, PublishedFiles) {
         let place = place.to_string().repeat(32);
-        let names = ["successions", "krl", "bundle", "head"];
+        let names = ["successions", "krl", "order", "bundle", "head"];
         let content = |name: &str| format!("{name} of {text}");
         let index = PublishedMachine {
             machine: name.to_owned(),
@@ -305,7 +305,7 @@ mod tests {
             first
                 .machines
                 .iter()
-                .all(|(_, _, written)| written.len() == 4)
+                .all(|(_, _, written)| written.len() == 5)
         );
         let again = publish(&folder, &all);
         assert!(
@@ -326,7 +326,7 @@ mod tests {
             .map(|entry| entry.unwrap().file_name())
             .collect();
         names.sort();
-        assert_eq!(names, ["bundle", "head", "krl", "successions"]);
+        assert_eq!(names, ["bundle", "head", "krl", "order", "successions"]);
         for (path, mode) in [(place.join("head"), 0o644), (place, 0o755), (folder, 0o755)] {
             assert_eq!(
                 fs::metadata(path).unwrap().permissions().mode() & 0o777,

@@ -11,11 +11,14 @@ use ssh_key::{PublicKey, SshSig};
 use crate::{
     auth::nonce::NonceError,
     ca::{Ca, unix_ms},
-    fleet::deliver,
+    fleet::{
+        deliver,
+        pull::waiting::{self, Heard},
+    },
     ledger::{Actor, Event},
-    records::{FleetRecord, KrlRecord, SeenRecord},
+    records::{FleetRecord, KrlRecord, MachineStatus, SeenRecord, WaitingOrder, WaitingTask},
     revoke::krl,
-    store::{ReadError, StoreError, Table, WriteError},
+    store::{Read, ReadError, StoreError, Table, WriteError},
 };
 
 /// A machine's reports are taken this far apart, in seconds, at least: each may write to the store.
@@ -45,6 +48,11 @@ pub enum ReportError {
     /// It does not say where the machine stands.
     #[error("the report does not say where the machine stands")]
     NoState,
+    /// It says that the CA is off, and nobody asked for that.
+    #[error(
+        "no order to take the CA off this machine lies where it fetches: it is no machine that leaves"
+    )]
+    NotLeaving,
     /// The KRL in force is not known.
     #[error(transparent)]
     Krl(#[from] krl::KrlError),
@@ -59,6 +67,15 @@ impl From<ReadError> for ReportError {
     }
 }
 
+/// What a report comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// What it says is stored.
+    Heard,
+    /// It was the last one: the machine has taken the CA off itself, as it was ordered to. Nothing is stored of that yet.
+    Off,
+}
+
 /// Takes a report: what it proves is durable when this returns.
 ///
 /// # Errors
@@ -68,7 +85,7 @@ pub async fn take(
     machine: &MachineName,
     record: &FleetRecord,
     bytes: &[u8],
-) -> Result<(), ReportError> {
+) -> Result<Taken, ReportError> {
     let report = PullReport::parse(bytes)?;
     if report.machine != machine.as_str() {
         return Err(ReportError::Foreign);
@@ -82,6 +99,14 @@ pub async fn take(
     }
     // Last of all checks: a stranger's bytes use up no nonce.
     ca.nonces.redeem(&report.nonce, now)?;
+    let lies = record.pull.as_ref().and_then(|pull| pull.order.as_ref());
+    if let Some(number) = report.removed_by() {
+        return if is_leaving_by(record.status, lies, number) {
+            Ok(Taken::Off)
+        } else {
+            Err(ReportError::NotLeaving)
+        };
+    }
     let krl = krl::current(ca).await?;
     let said = judge(&report, machine, record, &krl, &before).ok_or(ReportError::NoState)?;
     let seen = SeenRecord {
@@ -89,7 +114,21 @@ pub async fn take(
         reported_unix: Some(now),
         ..said
     };
-    store(ca, machine, before, seen).await
+    let heard = waiting::heard(lies, seen.order);
+    store(ca, machine, before, seen, &heard).await?;
+    if let Heard::Again(task) = heard
+        && let Err(error) = waiting::lay(ca, &Actor::Server, machine, &task).await
+    {
+        // The next report brings it up again.
+        tracing::warn!(%machine, %error, "an order that was not obeyed could not be made anew");
+    }
+    Ok(Taken::Heard)
+}
+
+/// Was this machine told to take the CA off, by an order that was made with this number or a later one?
+fn is_leaving_by(status: MachineStatus, lies: Option<&WaitingOrder>, number: u64) -> bool {
+    status == MachineStatus::Leaving
+        && lies.is_some_and(|order| order.task == WaitingTask::Remove && number <= order.number)
 }
 
 fn check_signature(report: &PullReport, record: &FleetRecord) -> Result<(), ReportError> {
@@ -124,6 +163,7 @@ fn judge(
         },
         fleet_keys: deliver::goes_by(&report.report).unwrap_or_default(),
         trouble: trouble(report, state, machine, record, krl),
+        order: state.order,
         ..before.clone()
     };
     deliver::applied(&mut seen, state.applied_generation, record);
@@ -200,7 +240,12 @@ async fn store(
     machine: &MachineName,
     before: SeenRecord,
     seen: SeenRecord,
+    heard: &Heard,
 ) -> Result<(), ReportError> {
+    let obeyed = match heard {
+        Heard::Obeyed(number) => Some(*number),
+        Heard::Nothing | Heard::Again(_) => None,
+    };
     let (at, name) = (unix_ms(ca.clock.now()), machine.clone());
     let event = if !seen.trouble.is_empty() && seen.trouble != before.trouble {
         Some(Event::MachineRefused {
@@ -227,6 +272,23 @@ async fn store(
                 .put_json(Table::Seen, name.as_str().as_bytes(), &seen);
             if let Some(event) = &event {
                 txn.record(at, &Actor::Server, event);
+            }
+            let key = name.as_str().as_bytes();
+            if let Some(number) = obeyed
+                && let Some(mut record) = txn.get_json::<FleetRecord>(Table::Fleet, key)?
+                && let Some(pull) = &mut record.pull
+                && pull
+                    .order
+                    .as_ref()
+                    .is_some_and(|order| order.number == number)
+            {
+                pull.order = None;
+                txn.put_json(Table::Fleet, key, &record);
+                let event = Event::OrderObeyed {
+                    machine: name.clone(),
+                    number,
+                };
+                txn.record(at, &Actor::Server, &event);
             }
             Ok::<_, ReadError>(())
         })
