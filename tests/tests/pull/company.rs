@@ -128,6 +128,11 @@ fn r1_a_machine_that_the_ca_does_not_reach_fetches_from_it_and_proves_a_revocati
             && seen["generation"] == seen["generation_wanted"],
         "{seen:#}"
     );
+    // Long before the next report would be due.
+    poll("the admin's own login to be no trouble any more", || {
+        crate::bench::done(pull(&web)?)?;
+        Ok(view(&company, "web-1")?["trouble"] == "")
+    })?;
 
     alice.home.agent()?;
     alice.login()?;
@@ -176,6 +181,7 @@ fn r1_a_machine_that_the_ca_does_not_reach_fetches_from_it_and_proves_a_revocati
     poll("the machine to be as wanted", || {
         Ok(is_current(&view(&company, "web-1")?))
     })?;
+    web.run(&["cp", "/var/lib/ssh-ca/pull-ca.pem", "/root/pull-ca.pem"])?;
     web.run(&["sh", "-c", "cp /etc/ssl/certs/ca-certificates.crt /var/lib/ssh-ca/pull-ca.pem || : >/var/lib/ssh-ca/pull-ca.pem"])?;
     let report = pull(&web)?;
     ensure!(
@@ -184,7 +190,27 @@ fn r1_a_machine_that_the_ca_does_not_reach_fetches_from_it_and_proves_a_revocati
             .is_some_and(|(code, _)| code == "not-fetched"),
         "another CA's TLS is believed: {report:?}"
     );
-    Ok(())
+    web.run(&["cp", "/root/pull-ca.pem", "/var/lib/ssh-ca/pull-ca.pem"])?;
+
+    // Nobody logs in to take the CA off: its own timer fetches the order, and its last report is what the CA believes.
+    let waits = company.ca(&["machine", "remove", "web-1", "--yes"])?;
+    ensure!(
+        waits.status.code() == Some(3) && said(&waits).contains("next fetch"),
+        "{}",
+        said(&waits)
+    );
+    ensure!(view(&company, "web-1")?["status"] == "leaving");
+    poll("the CA to hear that it is off", || {
+        Ok(!company.ca(&["machine", "show", "web-1"])?.status.success())
+    })?;
+    poll("the last of it to go", || {
+        let left = web.exec(&[
+            "sh",
+            "-c",
+            "ls -d /etc/ssh/ca /var/lib/ssh-ca/p* /var/lib/ssh-ca/removing /etc/cron.d/ssh-ca-*",
+        ])?;
+        Ok(left.stdout.is_empty())
+    })
 }
 
 /// Puts what stands in a folder into the web server's tree.

@@ -13,6 +13,9 @@ MOST_KIB=16384
 WAIT_SECS=1800
 # The CA is told how this machine stands after each change, and otherwise this often, in seconds.
 REPORT_SECS=600
+# A report that had to name open sessions is followed by one at each of the next runs, this often at most: an admin's own login of a bootstrap is
+# gone by then, and one that stays open must not make a flood.
+SOON=5
 
 # Sets machine, from, ca, trust, jitter, limit_secs, host_key.
 read_settings() {
@@ -344,25 +347,31 @@ pull_bundle() {
 # reached from here nothing is told, and it counts this machine as not proven.
 report_back() {
     [ -n "$ca" ] && [ -s "$STATE/pull-key" ] || return 0
-    last=0
-    if [ -s "$STATE/pull-reported" ]; then read -r last told <"$STATE/pull-reported"; fi
+    last=0 soon=0
+    if [ -s "$STATE/pull-reported" ]; then read -r last told soon <"$STATE/pull-reported"; fi
     is_number "$last" || last=0
+    is_number "$soon" || soon=0
     age=$(($(now) - last))
     # With what stands here: a report that did not arrive, or was never sent because of a power cut, is sent by the next run.
     says=$({ printf '%s\n' "$refusal" && cat "$STATE/pulled-krl" "$STATE/pulled-bundle" "$STATE/pulled-order" 2>/dev/null; } | sha256sum | cut -d' ' -f1)
-    if [ "$changed" = no ] && [ "${told-}" = "$says" ] && [ "$age" -ge 0 ] && [ "$age" -lt "$REPORT_SECS" ]; then return 0; fi
+    if [ "$changed" = no ] && [ "${told-}" = "$says" ] && [ "$age" -ge 0 ] && [ "$age" -lt "$REPORT_SECS" ]; then
+        [ "$soon" -ge 1 ] && [ "$soon" -le "$SOON" ] || return 0
+    fi
     find_key || return 0
     ask_nonce || return 0
     echo 'ssh-ca-request v1 report' >"$W/request"
     "$APPLIER" <"$W/request" >"$W/said" 2>/dev/null 7>&-
     {
         printf 'ssh-ca-pull-report v1\nmachine %s\nnonce %s\n' "$machine" "$nonce"
-        grep -E '"state":"(ended|open|unknown)"' "$W/sessions" | head -n 100
+        grep -E '"state":"(ended|unknown)"' "$W/sessions" | head -n 100
+        # As it is now, not as it was when it was fetched.
+        grep -E '^\{"step":"session".*"state":"open"' "$W/said" | head -n 100
         grep '^{"step":"state"' "$W/said" | tail -n 1
         if [ -n "$refusal" ]; then printf '%s\n' "$refusal"; else echo '{"step":"done"}'; fi
     } >"$W/report"
+    if grep -qE '"state":"(open|unknown)"' "$W/report"; then soon=$((soon + 1)); else soon=0; fi
     if post_report; then
-        echo "$(now) $says" | write_whole "$STATE/pull-reported" 600 2>/dev/null
+        echo "$(now) $says $soon" | write_whole "$STATE/pull-reported" 600 2>/dev/null
         did reported
     fi
 }
