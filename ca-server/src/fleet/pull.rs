@@ -173,8 +173,14 @@ pub fn files(
     let now = ca.clock.now().unix_timestamp();
     match &pull.order {
         Some(order) if order.until_unix > now => {
-            let order = wanted::signed(&keys, Namespace::Order, &order.order, &order.signature)?;
-            Ok(files.with_order(&order, form, &secret))
+            match wanted::signed(&keys, Namespace::Order, &order.order, &order.signature) {
+                Ok(order) => Ok(files.with_order(&order, form, &secret)),
+                // It keeps no KRL from its machine (R10).
+                Err(error) => {
+                    tracing::error!(%machine, %error, "the order that waits for it is left out");
+                    Ok(files)
+                }
+            }
         }
         _ => Ok(files),
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ca_api::admin::WaitingOrderView;
 use ca_machine::{
-    Order,
+    Namespace, Order,
     order::{Connection, Sessions, Shelf, SignedOrder, Task},
     sign::SignError,
 };
@@ -19,6 +19,7 @@ use crate::{
     fleet::{
         deliver::{current_record, seen},
         orders::next_number,
+        wanted,
     },
     ledger::{Actor, Event},
     records::{FleetRecord, MachineStatus, WaitingOrder, WaitingTask},
@@ -90,6 +91,7 @@ pub async fn lay(
             && lies.task == task
             && lies.number > obeyed
             && now < lies.made_unix.midpoint(lies.until_unix)
+            && wanted::signed(&ca.keys(), Namespace::Order, &lies.order, &lies.signature).is_ok()
         {
             return Ok(lies.clone());
         }
