@@ -200,11 +200,10 @@ fn ca_machine_done(scene: &Scene) -> Result<()> {
     crate::bench::done(scene.pull()?).map(drop)
 }
 
-/// An order that lies in the tree beside what stands on the machine already.
-fn lay(scene: &Scene, order: &Order, by: &PrivateKey) -> Result<()> {
+/// An order that lies in the tree beside what is good.
+fn lay(scene: &Scene, good: &Files, order: &Order, by: &PrivateKey) -> Result<()> {
     let signed = order.sign(by)?.signed;
-    let state = scene.state()?;
-    let files = scene.files(state.generation, state.krl_version, &[], Form::Sealed)?;
+    let files = good.clone();
     scene.put(&files.with_order(&signed, Form::Sealed, &scene.secret));
     Ok(())
 }
@@ -236,19 +235,20 @@ fn r9_an_order_in_a_tree_is_obeyed_once_in_time_and_by_its_own_machine() -> Resu
     let scene = Scene::new(bench)?;
     let fleet_key = scene.bench.ca.fleet_key.clone();
     let end = || Task::EndSessions(Sessions::default());
-    scene.put(&scene.files(1, 1, &[], Form::Sealed)?);
+    let good = scene.files(2, 2, &[], Form::Sealed)?;
+    scene.put(&good);
     done(scene.pull()?)?;
     let before = stands(&scene)?;
 
     // What the keeper of a mirror may put there.
     let elsewhere = Order {
         machine: "web-2".parse()?,
-        ..order(10, Task::Remove, Some(1))?
+        ..order(10, Task::Remove, Some(2))?
     };
     let late = Order {
         shelf: Some(Shelf {
             until_unix: now_unix() - 1,
-            generation: Some(1),
+            generation: Some(2),
         }),
         ..order(10, Task::Remove, None)?
     };
@@ -257,24 +257,24 @@ fn r9_an_order_in_a_tree_is_obeyed_once_in_time_and_by_its_own_machine() -> Resu
         ("one that has ended", late, &fleet_key, "stale"),
         (
             "one from before it was added again",
-            order(10, Task::Remove, Some(0))?,
+            order(10, Task::Remove, Some(1))?,
             &fleet_key,
             "stale",
         ),
         (
             "somebody else's",
-            order(10, Task::Remove, Some(1))?,
+            order(10, Task::Remove, Some(2))?,
             &key(),
             "bad-signature",
         ),
     ] {
-        lay(&scene, &order, by)?;
+        lay(&scene, &good, &order, by)?;
         refused(&scene, &before, what, &[code])?;
     }
     ensure!(scene.state()?.order == 0);
 
     // A genuine one is obeyed once; a copy of it, or an older one, is passed over in silence, whoever serves it.
-    lay(&scene, &order(20, end(), None)?, &fleet_key)?;
+    lay(&scene, &good, &order(20, end(), None)?, &fleet_key)?;
     let report = done(scene.pull()?)?;
     let accepted = |report: &ca_machine::Report| format!("{report:?}").contains("order-accepted");
     ensure!(
@@ -286,7 +286,7 @@ fn r9_an_order_in_a_tree_is_obeyed_once_in_time_and_by_its_own_machine() -> Resu
             .bench
             .machine
             .run(&["rm", "-f", "/var/lib/ssh-ca/pulled-order"])?;
-        lay(&scene, &order(number, end(), None)?, &fleet_key)?;
+        lay(&scene, &good, &order(number, end(), None)?, &fleet_key)?;
         let report = done(scene.pull()?)?;
         ensure!(!accepted(&report), "{number}: {report:?}");
     }
@@ -294,7 +294,12 @@ fn r9_an_order_in_a_tree_is_obeyed_once_in_time_and_by_its_own_machine() -> Resu
 
     // The one that takes the CA off, killed while it does: the machine's own timer finishes it. Nobody hears of it here, so it keeps, for root
     // alone, what it takes to say so.
-    lay(&scene, &order(30, Task::Remove, Some(1))?, &fleet_key)?;
+    lay(
+        &scene,
+        &good,
+        &order(30, Task::Remove, Some(2))?,
+        &fleet_key,
+    )?;
     scene.bench.machine.run(&[
         "sh",
         "-c",
@@ -330,9 +335,15 @@ fn r9_an_order_in_a_tree_is_obeyed_once_in_time_and_by_its_own_machine() -> Resu
         .machine
         .exec(&["test", "-e", "/var/lib/ssh-ca/removing"])?;
     ensure!(!gone.status.success(), "it would still say that it left");
-    scene.put(&scene.files(5, 5, &[], Form::Sealed)?);
+    let good = scene.files(6, 6, &[], Form::Sealed)?;
+    scene.put(&good);
     done(scene.pull()?)?;
     let before = stands(&scene)?;
-    lay(&scene, &order(40, Task::Remove, Some(1))?, &fleet_key)?;
+    lay(
+        &scene,
+        &good,
+        &order(40, Task::Remove, Some(2))?,
+        &fleet_key,
+    )?;
     refused(&scene, &before, "an order that was kept back", &["stale"])
 }
