@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "server/attack.rs"]
+mod attack;
 #[path = "server/authentication.rs"]
 mod authentication;
 #[path = "server/back_ends.rs"]

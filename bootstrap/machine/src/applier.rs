@@ -151,4 +151,105 @@ mod tests {
         assert_eq!(command, loaded(Script::Applier, b"").0);
         assert!(!command.contains('\'') && stdin.ends_with(hostile));
     }
+
+    /// What `functions` of the applier print, run by `shell` on a machine where `$W` is `folder`.
+    fn prints(shell: &[&str], functions: &str, folder: &std::path::Path, call: &str) -> String {
+        let script = format!(
+            "set -u; LC_ALL=C; export LC_ALL; STATE=$W; DROP_IN=none; have() {{ command -v \"$1\" >/dev/null 2>&1; }}\n{functions}\n{call}\n"
+        );
+        let output = Command::new(shell[0])
+            .args(&shell[1..])
+            .args(["-c", &script])
+            .env("W", folder)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.is_empty(), "{shell:?}: {said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    #[test]
+    fn w2_what_local_users_write_keeps_no_check_up_from_its_answer() {
+        let functions = concat!(
+            include_str!("applier/facts.sh"),
+            include_str!("applier/keys.sh")
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let ssh = folder.path().join("home/.ssh");
+        std::fs::create_dir_all(&ssh).unwrap();
+        // Keys of two accounts, full of what takes two characters in an answer.
+        let (options, comment, blob) = ("\"".repeat(290), "\\".repeat(190), "A".repeat(1000));
+        let keys: String = (0..250)
+            .map(|n| format!("{options} ssh-rsa AAAAB3{n}{blob} {comment}\n"))
+            .collect();
+        for name in ["authorized_keys", "authorized_keys2"] {
+            std::fs::write(ssh.join(name), &keys).unwrap();
+        }
+        std::fs::write(
+            folder.path().join("says.1"),
+            "authorizedkeysfile .ssh/authorized_keys .ssh/authorized_keys2\n",
+        )
+        .unwrap();
+        // `logger -t sshd` is anybody's: a login that the ledger would not know is hidden neither behind others, nor behind the same serial.
+        let real = format!("SHA256:{}", "b".repeat(43));
+        let login = |who: &str, serial: u32, ca: &str| {
+            format!(
+                "Nov 22 10:00:00 web-1 sshd[1]: Accepted publickey for {who} from 192.0.2.1 port 1 ssh2: ED25519-CERT {real} ID {who}/1 \
+                 (serial {serial}) CA ED25519 {ca}\n"
+            )
+        };
+        let mut log = login("alice", 77, &real);
+        log.push_str(&login("alice", 77, &format!("SHA256:{}", "c".repeat(43))));
+        for n in 0..250 {
+            log.push_str(&login("eve", n, &format!("SHA256:{}", "A".repeat(5000))));
+        }
+        let mut flood = log.clone();
+        for n in 0..300 {
+            flood.push_str(&login("eve", n, &real));
+        }
+        std::fs::write(folder.path().join("flood"), flood).unwrap();
+        std::fs::write(folder.path().join("log"), log).unwrap();
+        let call = ": >\"$W/facts\"; for who in joe jim; do key_facts $who 0 \"$W/home\" 1; done; \
+                    certificate_logins syslog <\"$W/log\" >>\"$W/facts\"; printf 'disk\\t/etc/ssh\\t9\\n' >>\"$W/facts\"; \
+                    print_facts; echo '{\"step\":\"done\"}'";
+        for shell in [&["sh"][..], &["bash", "--posix"], &["busybox", "sh"]] {
+            if !has(shell[0]) {
+                continue;
+            }
+            let answer = prints(shell, functions, folder.path(), call);
+            let report = crate::report::Report::parse(answer.as_bytes()).unwrap();
+            let (mut keys, mut logins, mut cut, mut disks) = (0, Vec::new(), Vec::new(), 0);
+            for fact in report.facts() {
+                match fact {
+                    crate::facts::Fact::Key(_) => keys += 1,
+                    crate::facts::Fact::CertificateLogin { serial, .. } => logins.push(*serial),
+                    crate::facts::Fact::Cut { what, left_out } => {
+                        cut.push((what.as_str(), *left_out))
+                    }
+                    crate::facts::Fact::Disk { .. } => disks += 1,
+                    _ => {}
+                }
+            }
+            assert!(keys > 100, "{keys}");
+            let told = u64::try_from(keys).unwrap();
+            let all = 4 * std::fs::read_to_string(ssh.join("authorized_keys"))
+                .unwrap()
+                .chars()
+                .take(262_144)
+                .filter(|c| *c == '\n')
+                .count() as u64;
+            let [("keys", Some(left))] = cut[..] else {
+                panic!("{cut:?}");
+            };
+            assert!(told + left >= all, "{told} told, {left} left out, of {all}");
+            assert_eq!((logins, disks), (vec![Some(77); 2], 1));
+            let call = "certificate_logins syslog <\"$W/flood\" >\"$W/facts\"; print_facts; echo '{\"step\":\"done\"}'";
+            let answer = prints(shell, functions, folder.path(), call);
+            assert!(
+                answer.contains("\"what\":\"logins with certificates\",\"left_out\":102"),
+                "{answer}"
+            );
+        }
+    }
 }

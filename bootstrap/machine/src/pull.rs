@@ -178,11 +178,15 @@ impl PullReport {
         if bytes.len() > MAX_PULL_REPORT_BYTES {
             return Err(PullReportError("it is longer than 64 KiB"));
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| PullReportError("it is not UTF-8"))?;
-        let end = text
-            .find(END_OF_SIGNATURE)
+        // Foreign words in it, as of a web server that the machine quotes, may be in any encoding: they keep no report from being heard.
+        let end = bytes
+            .windows(END_OF_SIGNATURE.len())
+            .position(|window| window == END_OF_SIGNATURE.as_bytes())
             .ok_or(PullReportError("it has no signature"))?;
-        let (signature, signed) = text.split_at(end + END_OF_SIGNATURE.len());
+        let (signature, under) = bytes.split_at(end + END_OF_SIGNATURE.len());
+        let signature = std::str::from_utf8(signature)
+            .map_err(|_| PullReportError("its signature is no text"))?;
+        let signed = String::from_utf8_lossy(under);
         let mut lines = signed.splitn(4, '\n');
         let mut line = |prefix: &str| lines.next().and_then(|line| line.strip_prefix(prefix));
         let magic = line("ssh-ca-pull-report v1");
@@ -196,7 +200,7 @@ impl PullReport {
             Report::parse(rest.as_bytes()).map_err(|_| PullReportError("it is cut off"))?;
         Ok(Self {
             signature: signature.to_owned(),
-            signed: signed.as_bytes().to_vec(),
+            signed: under.to_vec(),
             machine: machine.to_owned(),
             nonce: nonce.to_owned(),
             report,
@@ -272,6 +276,18 @@ mod tests {
             );
         }
         assert!(PullReport::parse(text.replace("v1", "v10").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn r9_words_in_another_encoding_keep_no_report_from_being_heard() {
+        let head = b"-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\nssh-ca-pull-report v1\nmachine web-1\nnonce n\n";
+        let refused =
+            b"{\"step\":\"refused\",\"code\":\"not-fetched\",\"detail\":\"404 \xff\xfe\"}\n";
+        let bytes = [&head[..], refused].concat();
+        let report = PullReport::parse(&bytes).unwrap();
+        assert_eq!(report.report.refusal().unwrap().0, "not-fetched");
+        // What is signed is what came, to the byte.
+        assert!(bytes.ends_with(&report.signed) && report.signed.ends_with(refused));
     }
 
     proptest! {

@@ -14,6 +14,7 @@ use super::{
     parse, unknown,
 };
 use crate::{
+    break_glass,
     ca::unix_ms,
     fleet::{
         deliver::Lanes,
@@ -261,6 +262,13 @@ impl Admin {
                     reason: reason.clone(),
                     keep_secs,
                 };
+                if let Revoked::Key(key) = &what
+                    && break_glass::record(txn)?
+                        .current()
+                        .is_some_and(|current| current.fingerprint == *key)
+                {
+                    return Err(of_break_glass().into());
+                }
                 revoke::add(txn, what.clone(), &because)?;
                 txn.record(
                     at,
@@ -337,6 +345,16 @@ fn revocable_by_serial(record: &CertificateRecord) -> Result<(), ApiError> {
         CertificateKind::User | CertificateKind::Probe | CertificateKind::Host => Ok(()),
         CertificateKind::Canary => Err(canary()),
     }
+}
+
+/// The last way in when everything else is lost has a command of its own, on the CA host alone: here, any admin's session would end it
+/// everywhere, and `break-glass show` would go on saying that it is there.
+fn of_break_glass() -> ApiError {
+    ApiError::new(
+        ErrorCode::Conflict,
+        "this is the key of the break-glass credentials; nothing was changed",
+    )
+    .hint("`ca-server break-glass revoke` ends them, on the CA host only")
 }
 
 fn canary() -> ApiError {

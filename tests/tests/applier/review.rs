@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use ca_machine::{Delivery, Nonce, Request};
+use ca_machine::{Delivery, Nonce, Request, bundle::AccountState, report::SessionState};
 
-use crate::bench::{Bench, done, key, refusal};
+use crate::{
+    bench::{Bench, account, done, key, refusal},
+    sessions::{ends, session},
+};
 
 fn says(bench: &Bench, script: &str) -> Result<String> {
     Ok(bench.machine.run(&["sh", "-c", script])?.stdout)
@@ -199,4 +202,87 @@ fn r6_a_krl_arrives_where_neither_disk_nor_run_has_room() -> Result<()> {
         "{report:?}"
     );
     Ok(())
+}
+
+/// Whoever has the key of `ssh-ca-sync`, or serves what a machine fetches, has signed bundles: the old ones, and those of other machines.
+#[test]
+fn h1_an_old_bundle_that_is_sent_again_puts_no_change_back_that_waits_for_its_confirmation()
+-> Result<()> {
+    let bench = bench!(
+        "h1_an_old_bundle_that_is_sent_again_puts_no_change_back_that_waits_for_its_confirmation"
+    );
+    let spec = bench.ca.spec("web-1")?;
+    let old = bench.ca.signed(&spec, 1)?;
+    bench.settle(&spec, 2, 1)?;
+    let mut wanted = spec.clone();
+    wanted.accounts.push(account("bob", 61_300)?);
+    let change = bench.sync_apply(None, Some(bench.ca.signed(&wanted, 3)?));
+    done(bench.send_installed(&change)?)?;
+    let mut elsewhere = spec;
+    elsewhere.machine = "web-2".parse()?;
+    let foreign = bench.ca.signed(&elsewhere, 9)?;
+    for (bundle, code) in [(old, "old-generation"), (foreign, "wrong-machine")] {
+        let report = bench.send_installed(&bench.sync_apply(None, Some(bundle)))?;
+        ensure!(refusal(&report) == code, "{report:?}");
+        let state = bench.state()?;
+        ensure!(
+            state.applied_generation == 3 && !state.awaiting.is_empty(),
+            "the change was put back: {state:?}"
+        );
+    }
+    bench.confirm(&change)?;
+    ensure!(bench.enters("bob", "bob@web", "bob@corp.example/1")?);
+    Ok(())
+}
+
+/// Anybody here can start a process whose executable is sshd's (here a shell of that name, in a mount namespace of its own).
+#[test]
+fn r8_a_command_line_that_takes_hours_to_read_holds_no_revocation_up() -> Result<()> {
+    let bench = bench!("r8_a_command_line_that_takes_hours_to_read_holds_no_revocation_up");
+    bench.settle(&bench.ca.spec("web-1")?, 1, 1)?;
+    let mut alice = session(&bench, "alice", "alice@corp.example/1", &[])?;
+    says(
+        &bench,
+        "A=$(head -c 120000 /dev/zero | tr '\\0' '\\n'; echo x); unshare -m --propagation private sh -c 'mount --bind /bin/sh /usr/sbin/sshd && \
+         exec setpriv --reuid 65534 --clear-groups /usr/sbin/sshd -c \"sleep 3000; exit\" \"$@\"' sh \
+         \"$A\" \"$A\" \"$A\" \"$A\" \"$A\" \"$A\" \"$A\" \"$A\" \"$A\" \"$A\" \"$A\" \"$A\" \"$A\" \"$A\" </dev/null >/dev/null 2>&1 & \
+         until grep -qs '^Uid:[[:space:]]*65534' /proc/[0-9]*/status; do sleep 0.1; done",
+    )?;
+    let krl = bench.ca.signed_krl(2, &["alice@corp.example/1"])?;
+    let report = done(bench.sync(&bench.sync_apply(Some(krl), None))?)?;
+    ensure!(
+        report
+            .sessions()
+            .any(|one| one.account == "alice" && one.state == SessionState::Ended),
+        "{report:?}"
+    );
+    ensure!(ends(&mut alice, Duration::from_secs(60))?);
+    Ok(())
+}
+
+#[test]
+fn p3_a_process_that_forks_faster_than_it_is_listed_ends_with_its_account() -> Result<()> {
+    let bench = bench!("p3_a_process_that_forks_faster_than_it_is_listed_ends_with_its_account");
+    let mut spec = bench.ca.spec("web-1")?;
+    bench.settle(&spec, 1, 1)?;
+    says(
+        &bench,
+        "touch /run/hops && chown alice: /run/hops && \
+         setpriv --reuid alice --clear-groups sh -c 'hop() { (printf . >>/run/hops; hop) & }; hop' </dev/null >/dev/null 2>&1 & \
+         until [ -s /run/hops ]; do sleep 0.1; done",
+    )?;
+    for account in &mut spec.accounts {
+        account.state = AccountState::Expired;
+        account.principals.clear();
+    }
+    let change = bench.sync_apply(None, Some(bench.ca.signed(&spec, 2)?));
+    done(bench.send_installed(&change)?)?;
+    // Alive, it would hop some hundred times meanwhile.
+    let hops = says(
+        &bench,
+        "stat -c %s /run/hops; sleep 1; stat -c %s /run/hops",
+    )?;
+    let hops: Vec<_> = hops.lines().collect();
+    ensure!(hops.len() == 2 && hops[0] == hops[1], "{hops:?}");
+    bench.confirm(&change)
 }

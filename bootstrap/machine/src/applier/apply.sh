@@ -72,6 +72,8 @@ apply_bundle() {
         if [ "$first_contact" = no ] && [ "$(cat "$PENDING/by" 2>/dev/null)" = admin ] && [ "$(restore_in)" -gt 0 ]; then
             refuse busy "a change through an admin's login waits for its confirmation, for $(restore_in) s more; try again after that"
         fi
+        # Nor does what will be refused anyway: an old bundle, or another machine's, is signed as well, and whoever has one may send it again.
+        if [ "$first_contact" = no ]; then read_head; fi
         # One that was never confirmed, or was killed half way: from the start again.
         put_back || refuse disk "an earlier change waits for its confirmation and could not be put back; look at the disk"
         did earlier-put-back

@@ -1,10 +1,9 @@
 
 # === the configuration lane: what came ==========================================================================================
 
-# Checks the bundle $W/bundle and cuts it apart: $W/files (`NUMBER SHA256 SIZE MODE PATH`), $W/stage/NUMBER, $W/accounts-wanted.
-# Sets machine, generation, issued, fresh_until, bundle_sha256.
-read_bundle() {
-    verify bundle@ssh-ca "$W/bundle"
+# Reads the head of the bundle $W/bundle, whose signature was verified, and judges for which machine and how old it is. Sets machine,
+# generation, issued, fresh_until, bundle_sha256.
+read_head() {
     bundle_sha256=$(sha256 "$W/bundle")
     sed '/^end$/q' <"$W/bundle" >"$W/manifest"
     {
@@ -14,6 +13,13 @@ read_bundle() {
         refuse bad-request "the manifest of the bundle cannot be read"
     case $machine in '' | *[!a-z0-9.-]*) refuse bad-request "the bundle names no machine" ;; esac
     check_generation
+}
+
+# Checks the bundle $W/bundle and cuts it apart: $W/files (`NUMBER SHA256 SIZE MODE PATH`), $W/stage/NUMBER, $W/accounts-wanted.
+# Sets what read_head sets.
+read_bundle() {
+    verify bundle@ssh-ca "$W/bundle"
+    read_head
     # Each line of a closed form, each path of the closed list: the signature says who, this says what at most.
     awk '
         NR <= 5 { next }

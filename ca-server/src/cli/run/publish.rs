@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     io::Write as _,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -116,8 +116,13 @@ fn make_folder(path: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     fs::create_dir_all(path).map_err(failed("make the folder", path))?;
-    // A web server reads it as another user.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+    // A web server reads it as another user. The folder that was opened and no other: whoever owns the one above, as the web server's user
+    // may, could put a link to anything in its place.
+    fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_DIRECTORY)
+        .open(path)
+        .and_then(|made| made.set_permissions(fs::Permissions::from_mode(0o755)))
         .map_err(failed("open to readers the folder", path))
 }
 
@@ -134,7 +139,10 @@ fn write_whole(place: &Path, name: &str, bytes: &[u8]) -> Result<bool, Failure> 
         .tempfile_in(place)
         .map_err(cannot())?;
     file.write_all(bytes).map_err(cannot())?;
-    fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).map_err(cannot())?;
+    // Of the file itself, not of what its name leads to by now.
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o644))
+        .map_err(cannot())?;
     file.as_file().sync_all().map_err(cannot())?;
     file.persist(&path)
         .map_err(|error| failed("write", &path)(error.error))?;
@@ -349,6 +357,43 @@ mod tests {
         assert_eq!(second.left, ["c".repeat(32)]);
         assert!(foreign.join("index.html").exists() && dir.path().join("v1/robots.txt").exists());
         assert!(!dir.path().join("v1").join("b".repeat(32)).exists());
+    }
+
+    #[test]
+    fn s6_whoever_owns_the_web_servers_folder_opens_no_other_file_through_a_link() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("shadow");
+        fs::write(&victim, "secret").unwrap();
+        fs::set_permissions(&victim, fs::Permissions::from_mode(0o600)).unwrap();
+        let place = dir.path().join("place");
+        fs::create_dir(&place).unwrap();
+        let over = AtomicBool::new(false);
+        let bytes = vec![7; 1 << 22];
+        let began = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            // The web server's user: puts a link where the half file stands.
+            scope.spawn(|| {
+                began.wait();
+                while !over.load(Ordering::Relaxed) {
+                    for entry in fs::read_dir(&place).into_iter().flatten().flatten() {
+                        if entry.file_name().to_string_lossy().starts_with(HALF) {
+                            let link = place.join("link");
+                            drop(std::os::unix::fs::symlink(&victim, &link));
+                            drop(fs::rename(&link, entry.path()));
+                        }
+                    }
+                }
+            });
+            began.wait();
+            for round in 0..40 {
+                // It may fail: what he takes away is his.
+                drop(write_whole(&place, &format!("krl{round}"), &bytes));
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        let mode = fs::metadata(&victim).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{mode:o}");
     }
 
     #[test]
