@@ -57,9 +57,14 @@ find_tool() {
     [ -n "$tool" ] || failed no-tool "neither curl nor wget is here, so nothing can be fetched; install one of them"
     : >"$W/curl.ca"
     : >"$W/wget.ca"
+    pins=
     if [ "$trust" = pinned ]; then
-        echo "cacert = \"$KEPT/pull-ca.pem\"" >>"$W/curl.ca"
-        echo "ca_certificate = $KEPT/pull-ca.pem" >>"$W/wget.ca"
+        # Instead of the system's, where both tools would look as well: any of its CAs could have signed for the CA's name, and got the token.
+        mkdir -p "$W/no-cas"
+        printf 'cacert = "%s"\ncapath = "%s"\n' "$KEPT/pull-ca.pem" "$W/no-cas" >>"$W/curl.ca"
+        printf 'ca_certificate = %s\nca_directory = %s\n' "$KEPT/pull-ca.pem" "$W/no-cas" >>"$W/wget.ca"
+        # A wget with OpenSSL goes by these.
+        pins="env SSL_CERT_FILE=$KEPT/pull-ca.pem SSL_CERT_DIR=$W/no-cas"
     fi
     if token=$(derived token); then
         echo "header = \"Authorization: Bearer $token\"" >>"$W/curl.ca"
@@ -75,16 +80,17 @@ find_tool() {
 transfer() {
     bounded=
     if have timeout; then bounded="timeout $((limit_secs + 5))"; fi
-    whom=$1 url=$2
+    whom=$1 url=$2 trusting=
+    if [ "$whom" = ca ]; then trusting=$pins; fi
     case $tool in
     curl)
         set -- -f -s -S --proto =http,https --max-redirs 0 --connect-timeout 10 --max-time "$limit_secs" \
             ${3+--data-binary "@$3" -H 'Content-Type: text/plain' -H Expect:} -o - "$url"
-        $bounded curl -q -K "$W/curl.$whom" "$@"
+        $bounded $trusting curl -q -K "$W/curl.$whom" "$@"
         ;;
     wget)
         set -- -nv --tries=1 --max-redirect=0 --timeout="$limit_secs" ${3+--post-file="$3" --header='Content-Type: text/plain'} -O - "$url"
-        $bounded wget --config="$W/wget.$whom" "$@"
+        $bounded $trusting wget --config="$W/wget.$whom" "$@"
         ;;
     *)
         # busybox: it checks no certificate, and takes a header as an argument only.
