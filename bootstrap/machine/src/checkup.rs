@@ -275,8 +275,9 @@ impl Scene<'_> {
                         Mend::Person,
                     );
                 }
+                // Whoever has something to hide may have made them that many.
                 Fact::Cut { what, left_out } => self.find(
-                    Severity::Notice,
+                    Severity::Warning,
                     "cut",
                     format!(
                         "{} more {what} are there than were told",
