@@ -268,7 +268,7 @@ fn p3_a_process_that_forks_faster_than_it_is_listed_ends_with_its_account() -> R
     says(
         &bench,
         "touch /run/hops && chown alice: /run/hops && \
-         setpriv --reuid alice --clear-groups sh -c 'hop() { (printf . >>/run/hops; hop) & }; hop' </dev/null >/dev/null 2>&1 & \
+         setpriv --reuid alice --clear-groups sh -c 'hop() { (printf . >>/run/hops; hop) & }; for n in $(seq 24); do hop; done' </dev/null >/dev/null 2>&1 & \
          until [ -s /run/hops ]; do sleep 0.1; done",
     )?;
     for account in &mut spec.accounts {
