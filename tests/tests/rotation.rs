@@ -19,3 +19,5 @@ mod replaced;
 #[allow(dead_code, reason = "shared with the tests of an employee's day")]
 #[path = "employee/scene.rs"]
 mod scene;
+#[path = "rotation/tls.rs"]
+mod tls;
