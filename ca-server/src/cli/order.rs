@@ -12,7 +12,7 @@ pub struct Order {
     /// What to ask the person first; `None` if nothing hurts, or `--yes` was given.
     pub question: Option<String>,
     /// What must be there for the question to make sense: it is looked up before anybody is asked.
-    pub look: Option<AdminRequest>,
+    pub look: Option<Box<AdminRequest>>,
     /// Where the answer goes.
     pub sink: Sink,
     /// What follows where the answer is a plan.
@@ -137,7 +137,7 @@ impl Order {
         question: impl Into<String>,
     ) -> Self {
         if consent == Consent::Ask {
-            self.look = Some(look);
+            self.look = Some(Box::new(look));
         }
         self.asking(consent, question)
     }

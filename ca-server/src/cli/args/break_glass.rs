@@ -134,7 +134,7 @@ pub enum Step {
         /// What is made here.
         make: Offline,
         /// What the server is asked then.
-        trust: Order,
+        trust: Box<Order>,
     },
 }
 
@@ -157,7 +157,7 @@ impl BreakGlassVerb {
                     shares,
                     needed,
                 },
-                trust: Order::new(AdminRequest::BreakGlassTrust {
+                trust: Box::new(Order::new(AdminRequest::BreakGlassTrust {
                     public_key: String::new(),
                     needed,
                     shares,
@@ -165,7 +165,7 @@ impl BreakGlassVerb {
                 .asking(
                     consent.consent(),
                     "Every machine gets the account `breakglass` with sudo for all; earlier credentials are revoked.",
-                ),
+                )),
             },
             Self::Open { seal, out, minutes } => Step::Offline(Offline::Open { seal, out, minutes }),
             Self::Drill { seal, machines } => Step::Offline(Offline::Drill { seal, machines }),
