@@ -173,6 +173,14 @@ impl Scene<'_> {
             .any(|event| matches!(event, Event::Drift { path: held, .. } if held == path))
     }
 
+    /// Does it go by another configuration than the one that is wanted now?
+    fn is_behind(&self) -> bool {
+        let wanted = self.expected.bundle.generation;
+        self.report
+            .state()
+            .is_some_and(|state| state.applied_generation != wanted)
+    }
+
     /// The accounts that the bundle wants to be usable, without the CA's own.
     fn is_of_the_ca(&self, name: &str) -> bool {
         self.expected

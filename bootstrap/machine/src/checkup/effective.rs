@@ -44,6 +44,7 @@ impl Scene<'_> {
             "the CA, its revocations, its principals or the record of sessions is not in force there",
         );
         let accounts = self.accounts.clone();
+        let mut not_yet = Vec::new();
         for account in accounts {
             let name = account.name.as_str();
             if name == SYNC_ACCOUNT {
@@ -78,6 +79,12 @@ impl Scene<'_> {
                     "something else than a certificate opens the account, or a revoked one does",
                 );
             } else if self.expected.mode == Mode::Enforce && !self.is_expired(account) {
+                if self.is_behind() {
+                    if !self.wrong(account.answer, &CERTIFICATES_ONLY).is_empty() {
+                        not_yet.push(name);
+                    }
+                    continue;
+                }
                 self.must_hold(
                     account.answer,
                     name,
@@ -99,17 +106,36 @@ impl Scene<'_> {
                 "the break-glass account is opened by another CA than its own, or by none",
             );
         }
+        self.not_enforced_yet(&not_yet);
         self.other_matches();
     }
 
-    /// One finding for the first word that is not as it must be.
-    fn must_hold(
-        &mut self,
+    /// What is brought there next may end these ways in: no line of the machine's own is to blame before that has come.
+    fn not_enforced_yet(&mut self, accounts: &[&str]) {
+        const SHOWN: usize = 5;
+        if accounts.is_empty() {
+            return;
+        }
+        let mut names = accounts[..accounts.len().min(SHOWN)].join(", ");
+        if accounts.len() > SHOWN {
+            names.push_str(&format!(" and {} more", accounts.len() - SHOWN));
+        }
+        self.find(
+            Severity::Warning,
+            "not-enforced-yet",
+            format!("ways in that are not the CA's are still open for {names}"),
+            "the machine is to be enforced, and has not got the configuration that is wanted now",
+            super::REPAIR,
+            Mend::Reapply,
+        );
+    }
+
+    /// The words of `wanted` that are not as they must be: word, what sshd says, what it must say.
+    fn wrong<'w>(
+        &self,
         answer: u32,
-        whom: &str,
-        wanted: &[(&str, &str)],
-        meaning: &'static str,
-    ) {
+        wanted: &[(&'w str, &'w str)],
+    ) -> Vec<(&'w str, String, &'w str)> {
         let says = |word: &str| {
             self.report.facts().find_map(|fact| match fact {
                 Fact::Sshd {
@@ -127,15 +153,26 @@ impl Scene<'_> {
                 "authorizedprincipalscommand" | "authorizedkeyscommand" | "hostbasedauthentication"
             )
         };
-        let wrong: Vec<(&str, &str, &str)> = wanted
+        wanted
             .iter()
             .filter_map(|(word, value)| match says(word) {
                 Some(said) if said.eq_ignore_ascii_case(value) => None,
                 None if off(word) => None,
-                said => Some((*word, said.unwrap_or("nothing"), *value)),
+                said => Some((*word, said.unwrap_or("nothing").to_owned(), *value)),
             })
-            .collect();
-        let Some((word, said, value)) = wrong.first().copied() else {
+            .collect()
+    }
+
+    /// One finding for the first word that is not as it must be.
+    fn must_hold(
+        &mut self,
+        answer: u32,
+        whom: &str,
+        wanted: &[(&str, &str)],
+        meaning: &'static str,
+    ) {
+        let wrong = self.wrong(answer, wanted);
+        let Some((word, said, value)) = wrong.first() else {
             return;
         };
         let drop_in = Place::SshdDropIn.path();

@@ -297,6 +297,19 @@ fn ways_in_that_are_shut_or_open_are_found() {
     let static_key = found.iter().find(|finding| finding.code == "static-key");
     assert_eq!(static_key.unwrap().severity, Severity::Danger);
     assert!(found.iter().any(|finding| finding.code == "overruled"));
+
+    // Right after `machine enforce`, before the change has come: no line on the machine is to blame.
+    well.state.applied_generation = 6;
+    let found = well.judge();
+    let codes: Vec<_> = found.iter().map(|finding| finding.code).collect();
+    assert!(codes.contains(&"not-enforced-yet"), "{codes:?}");
+    assert!(!codes.contains(&"overruled"), "{codes:?}");
+    assert!(
+        found
+            .iter()
+            .all(|finding| finding.severity < Severity::Danger),
+        "{found:#?}"
+    );
 }
 
 #[test]

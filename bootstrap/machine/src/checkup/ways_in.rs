@@ -159,7 +159,8 @@ impl Scene<'_> {
                 continue;
             }
             let of_the_ca = self.is_known(account) || !account.origin.is_empty();
-            let enforced = self.expected.mode == Mode::Enforce;
+            let to_be_enforced = self.expected.mode == Mode::Enforce;
+            let enforced = to_be_enforced && !self.is_behind();
             let places: Vec<String> = keys
                 .iter()
                 .take(3)
@@ -198,7 +199,7 @@ impl Scene<'_> {
                 );
             } else {
                 self.find(
-                    if authority { Severity::Warning } else { Severity::Notice },
+                    if authority || to_be_enforced { Severity::Warning } else { Severity::Notice },
                     if authority { "foreign-authority" } else { "static-key" },
                     what,
                     if authority {
