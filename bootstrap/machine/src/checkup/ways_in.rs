@@ -10,6 +10,10 @@ use crate::{
     spec::{PROBE_ACCOUNT, SYNC_ACCOUNT},
 };
 
+/// What a key means where the machine is not enforced, or not yet.
+const NOT_REVOKED: &str = "the machine does not go by an enforced configuration, so the key works as before; no revocation ends it";
+const WHOSE_KEY: &str = "`ca-server check --keys` tells whose it is and when it was last used; `ca-server machine enforce` ends them all";
+
 /// Uids from here on are people's, as distributions have it.
 const FIRST_PERSON: u32 = 1000;
 /// `nobody` and what lies above it.
@@ -161,6 +165,11 @@ impl Scene<'_> {
             let of_the_ca = self.is_known(account) || !account.origin.is_empty();
             let to_be_enforced = self.expected.mode == Mode::Enforce;
             let enforced = to_be_enforced && !self.is_behind();
+            let (remedy, mend) = if to_be_enforced {
+                (super::REPAIR, Mend::Reapply)
+            } else {
+                (WHOSE_KEY, Mend::Person)
+            };
             let places: Vec<String> = keys
                 .iter()
                 .take(3)
@@ -199,16 +208,24 @@ impl Scene<'_> {
                 );
             } else {
                 self.find(
-                    if authority || to_be_enforced { Severity::Warning } else { Severity::Notice },
-                    if authority { "foreign-authority" } else { "static-key" },
+                    if authority || to_be_enforced {
+                        Severity::Warning
+                    } else {
+                        Severity::Notice
+                    },
+                    if authority {
+                        "foreign-authority"
+                    } else {
+                        "static-key"
+                    },
                     what,
                     if authority {
                         "a line with cert-authority lets in everybody whom another CA signs for"
                     } else {
-                        "the machine is observed, so the key works as before; no revocation ends it"
+                        NOT_REVOKED
                     },
-                    "`ca-server check --keys` tells whose it is and when it was last used; `ca-server machine enforce` ends them all",
-                    Mend::Person,
+                    remedy,
+                    mend,
                 );
             }
         }
