@@ -238,11 +238,16 @@ async fn serve(folder: &Folder, ca: Ca, listener: std::net::TcpListener) -> Resu
             stopped.clone(),
         )),
         tokio::spawn(http::accept::socket(socket, router, stopped.clone())),
-        tokio::spawn(keeper::keep(Arc::clone(&ca), courier, stopped.clone())),
+        tokio::spawn(keeper::keep(
+            Arc::clone(&ca),
+            Arc::clone(&courier),
+            stopped.clone(),
+        )),
         tokio::spawn(clock::watch::keep(Arc::clone(&ca), stopped.clone())),
         tokio::spawn(checkup::keep(
             Arc::clone(&ca),
             Arc::clone(&agent),
+            courier,
             stopped.clone(),
         )),
         tokio::spawn(remove::keep(

@@ -10,6 +10,8 @@ pub const APPLIER: &str = concat!(
     include_str!("applier/succession.sh"),
     include_str!("applier/krl.sh"),
     include_str!("applier/sessions.sh"),
+    // A KRL alone comes to its end here; what follows is not read for it.
+    include_str!("applier/begin.sh"),
     include_str!("applier/order.sh"),
     include_str!("applier/restore.sh"),
     include_str!("applier/timer.sh"),

@@ -24,7 +24,8 @@ use crate::{
     config::Every,
     fleet::{
         agent::SyncAgent,
-        deliver::{limits, target},
+        courier::Courier,
+        deliver::{current_record, limits, target},
         keeper::managed,
         wanted,
     },
@@ -390,6 +391,7 @@ fn is_due(last: Option<&MachineCheck>, every_secs: i64, now_unix: i64) -> bool {
 pub async fn keep(
     ca: Arc<Ca>,
     agent: Arc<SyncAgent>,
+    courier: Arc<Courier>,
     mut stop: tokio::sync::watch::Receiver<bool>,
 ) {
     let Every::Secs(every_secs) = ca.config.check.every else {
@@ -398,7 +400,11 @@ pub async fn keep(
     let every_secs = i64::try_from(every_secs).unwrap_or(i64::MAX);
     let pause = PAUSE.min(Duration::from_secs(every_secs.unsigned_abs()));
     loop {
-        if let Err(error) = round(&ca, &agent, every_secs).await {
+        let looked = tokio::select! {
+            looked = round(&ca, &agent, &courier, every_secs) => looked,
+            _ = stop.changed() => return,
+        };
+        if let Err(error) = looked {
             tracing::error!(%error, "the scheduled check-up could not be made");
         }
         tokio::select! {
@@ -408,7 +414,7 @@ pub async fn keep(
     }
 }
 
-/// A scheduled round failed as a whole.
+/// A scheduled look failed.
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
     #[error(transparent)]
@@ -419,25 +425,41 @@ enum RoundError {
     Store(#[from] crate::store::StoreError),
 }
 
-async fn round(ca: &Arc<Ca>, agent: &Arc<SyncAgent>, every_secs: i64) -> Result<(), RoundError> {
+/// How long a scheduled look lets revocations go first.
+const LETS_PASS: Duration = Duration::from_secs(60);
+
+/// Looks at those that are due. Nobody waits for it, and a look costs a machine as much as two revocations: it goes after these, and few are
+/// under way when one comes. Each is stored when it is done, so that a server that is killed goes on with the rest.
+async fn round(
+    ca: &Arc<Ca>,
+    agent: &Arc<SyncAgent>,
+    courier: &Arc<Courier>,
+    every_secs: i64,
+) -> Result<(), RoundError> {
     let now = ca.clock.now().unix_timestamp();
-    let mut due = Vec::new();
-    for (name, record) in managed(ca)? {
-        if !record.is_pushed_to() {
+    let turns = Arc::new(Semaphore::new(ca.config.sync.parallel.div_ceil(4)));
+    let mut running = JoinSet::new();
+    for (name, _) in managed(ca)? {
+        let found = ca.db.read(|view| last(view, &name))?;
+        if !is_due(found.as_ref(), every_secs, now) {
             continue;
         }
-        let found = ca.db.read(|view| last(view, &name))?;
-        if is_due(found.as_ref(), every_secs, now) {
-            due.push((name, record));
-        }
+        let (ca, agent, courier, turns) =
+            (ca.clone(), agent.clone(), courier.clone(), turns.clone());
+        running.spawn(async move {
+            let _turn = turns.acquire().await;
+            courier.pulse().calm(LETS_PASS).await;
+            // As it is now: much may have happened since the round began.
+            let krl = krl::current(&ca).await?;
+            let Some(record) = current_record(&ca, &name)?.filter(FleetRecord::is_pushed_to) else {
+                return Ok(());
+            };
+            let check = look(&ca, &agent, &name, &record, &krl).await;
+            store(&ca, &check).await?;
+            Ok::<_, RoundError>(())
+        });
     }
-    if due.is_empty() {
-        return Ok(());
-    }
-    for check in look_at_all(ca, agent, due).await? {
-        store(ca, &check).await?;
-    }
-    Ok(())
+    running.join_all().await.into_iter().collect()
 }
 
 #[cfg(test)]

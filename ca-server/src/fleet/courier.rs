@@ -177,6 +177,7 @@ impl Round {
                 self.set_out(step);
             }
             self.pulse.under_way(self.schedule.under_way());
+            self.pulse.urgent(self.schedule.urgent());
             let wake = self.schedule.wake_at();
             let pause = async {
                 match wake {

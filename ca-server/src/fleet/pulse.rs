@@ -1,8 +1,12 @@
 //! What the courier did, in numbers that only grow, for whoever watches from outside.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use ca_api::admin::DeliveryOutcome;
+use tokio::sync::watch;
 
 use super::courier::Attempt;
 
@@ -12,7 +16,7 @@ pub const BUCKETS_MILLIS: [u64; 12] = [
 ];
 
 /// Deliveries by how long they took, and those that failed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pulse {
     buckets: [AtomicU64; BUCKETS_MILLIS.len()],
     proven: AtomicU64,
@@ -21,6 +25,22 @@ pub struct Pulse {
     unreachable: AtomicU64,
     under_way: AtomicUsize,
     kept: AtomicUsize,
+    urgent: watch::Sender<usize>,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self {
+            buckets: Default::default(),
+            proven: AtomicU64::default(),
+            proven_millis: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            unreachable: AtomicU64::default(),
+            under_way: AtomicUsize::default(),
+            kept: AtomicUsize::default(),
+            urgent: watch::Sender::new(0),
+        }
+    }
 }
 
 /// A look at a [`Pulse`].
@@ -68,6 +88,22 @@ impl Pulse {
         self.under_way.store(number, Ordering::Relaxed);
     }
 
+    pub(super) fn urgent(&self, number: usize) {
+        self.urgent.send_if_modified(|known| {
+            let changed = *known != number;
+            *known = number;
+            changed
+        });
+    }
+
+    /// Waits until no revocation is being brought or waits for its turn, but no longer than `most`: what has time goes after them, and one
+    /// that never ends does not keep it from being done.
+    pub async fn calm(&self, most: Duration) {
+        let mut urgent = self.urgent.subscribe();
+        // It cannot fail: the sender is ours.
+        drop(tokio::time::timeout(most, urgent.wait_for(|number| *number == 0)).await);
+    }
+
     pub(super) fn kept(&self, number: usize) {
         self.kept.store(number, Ordering::Relaxed);
     }
@@ -89,5 +125,31 @@ impl Pulse {
             under_way: self.under_way.load(Ordering::Relaxed),
             kept: self.kept.load(Ordering::Relaxed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn r7_what_has_time_waits_for_revocations_but_not_for_ever() {
+        let pulse = std::sync::Arc::new(Pulse::default());
+        let long = Duration::from_secs(3600);
+        pulse.calm(long).await;
+        pulse.urgent(2);
+        // One that never ends.
+        pulse.calm(Duration::from_millis(1)).await;
+        let waits = tokio::spawn({
+            let pulse = std::sync::Arc::clone(&pulse);
+            async move { pulse.calm(long).await }
+        });
+        pulse.urgent(1);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waits.is_finished(), "a revocation is under way");
+        pulse.urgent(0);
+        waits.await.unwrap();
     }
 }

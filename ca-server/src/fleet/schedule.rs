@@ -320,6 +320,12 @@ impl Schedule {
         self.held[0].len() + self.held[1].len() + self.slow.len() + self.knocks
     }
 
+    /// How many revocations have a turn, or wait for one. What is slow has given its turn back, and does not count.
+    #[must_use]
+    pub fn urgent(&self) -> usize {
+        self.held[0].len() + self.urgent.len()
+    }
+
     /// How long an errand may hold its turn when others wait.
     #[must_use]
     pub fn patience(&self, lanes: Lanes) -> Duration {

@@ -155,11 +155,7 @@ apply() {
         end_removal
         unlock config
     fi
-    if [ -e "$W/krl" ]; then
-        install_krl
-        end_revoked
-        if [ "$krl_changed" = yes ]; then look_again_later; fi
-    fi
+    if [ -e "$W/krl" ]; then apply_krl; fi
     if [ -e "$W/bundle" ]; then apply_bundle; fi
 }
 
@@ -169,9 +165,7 @@ dry_run() {
     if [ -e "$W/krl" ]; then
         read_parcel
         tail -c "$krl_size" "$W/krl" >"$W/new.krl"
-        [ "$(sha256 "$W/new.krl")" = "$krl_sha256" ] && canaries_hold "$W/new.krl" <<-END || refuse canary "OpenSSH on this machine does not read this KRL as it must"
-			$canaries
-		END
+        [ "$(sha256 "$W/new.krl")" = "$krl_sha256" ] && judge_canaries "$W/new.krl" || refuse canary "OpenSSH on this machine does not read this KRL as it must"
         krl_is_in_place || did krl-would-change "version $krl_version"
     fi
     if [ -e "$W/bundle" ]; then

@@ -50,19 +50,6 @@ read_bundle() {
     rm -f "$W/bundle"
 }
 
-# Sets applied_* from what was applied last (and not rolled back), seen_* from the highest generation that ever came.
-read_state() {
-    applied_generation=0 applied_sha256='' applied_machine='' applied_fresh_until=0
-    if [ -s "$STATE/applied" ]; then
-        read -r applied_generation applied_sha256 applied_machine applied_fresh_until <"$STATE/applied"
-    fi
-    seen_generation=0 seen_sha256='' seen_machine=''
-    if [ -s "$STATE/generation" ]; then read -r seen_generation seen_sha256 seen_machine <"$STATE/generation"; fi
-    is_number "$applied_generation" || applied_generation=0
-    is_number "$seen_generation" || seen_generation=0
-    is_number "$applied_fresh_until" || applied_fresh_until=0
-}
-
 check_generation() {
     read_state
     if [ -n "$applied_machine" ] && [ "$applied_machine" != "$machine" ]; then

@@ -22,24 +22,34 @@ PAM_SSHD=/etc/pam.d/sshd
 MAX_INPUT=33554432
 W=
 own_pid=$$
+LINE_END='
+'
 
 # --- what goes back, as JSON lines ---------------------------------------------------------------------------------------
 
 # Any text as the inside of a JSON string: one line, no control characters, at most 600 bytes.
 json() {
+    json_text "$1"
+    printf '%s' "$text"
+}
+
+# Sets text to that.
+json_text() {
+    text=$1
     case $1 in
     *[!-A-Za-z0-9\ ._:,/@+=]*) ;;
     *)
-        # Nothing in it to change, as nearly always: four processes less.
-        if [ ${#1} -le 600 ]; then printf '%s' "$1" && return; fi
+        # Nothing in it to change, as nearly always: five processes less.
+        if [ ${#1} -le 600 ]; then return; fi
         ;;
     esac
-    printf '%s' "$1" | tr '\011\012\015' '   ' | tr -d '\000-\037\177' | cut -c1-600 | sed 's/\\/\\\\/g; s/"/\\"/g'
+    text=$(printf '%s' "$1" | tr '\011\012\015' '   ' | tr -d '\000-\037\177' | cut -c1-600 | sed 's/\\/\\\\/g; s/"/\\"/g')
 }
 
 did() {
     if [ $# -gt 1 ]; then
-        printf '{"step":"did","name":"%s","detail":"%s"}\n' "$1" "$(json "$2")"
+        json_text "$2"
+        printf '{"step":"did","name":"%s","detail":"%s"}\n' "$1" "$text"
     else
         printf '{"step":"did","name":"%s"}\n' "$1"
     fi
@@ -135,9 +145,22 @@ write_whole() {
 room() {
     set -- /run
     if [ -d "$STATE" ]; then set -- /run "$STATE"; fi
-    # shellcheck disable=SC2046 # words on purpose
-    set -- $(df -Pk "$@" 2>/dev/null | { read -r _ && while read -r _ _ _ left _; do printf '%s ' "$left"; done; })
-    in_run=${1-} on_disk=${2-}
+    words=$(df -Pk "$@" 2>/dev/null)
+    in_run='' on_disk='' old_ifs=$IFS IFS=$LINE_END
+    set -f
+    # shellcheck disable=SC2086 # lines on purpose
+    set -- $words
+    IFS=$old_ifs
+    if [ $# -gt 1 ]; then free_of "$2" && in_run=$left; fi
+    if [ $# -gt 2 ]; then free_of "$3" && on_disk=$left; fi
+    set +f
+}
+
+# Sets left: the KiB that are free, as line $1 of `df -Pk` says. Globbing is off.
+free_of() {
+    # shellcheck disable=SC2086 # words on purpose
+    set -- $1
+    left=${4-}
 }
 
 make_work() {
@@ -176,9 +199,14 @@ make_work() {
 read_request() {
     limit=
     if have timeout; then limit='timeout 120'; fi
-    # shellcheck disable=SC2086 # words on purpose
-    $limit head -c "$MAX_INPUT" >"$W/in" || refuse disk "the request could not be stored or did not end in time"
-    total=$(size_of "$W/in")
+    total=
+    {
+        # shellcheck disable=SC2086 # words on purpose
+        $limit head -c "$MAX_INPUT" &&
+            # How far it was written: where the kernel says it, no process is needed to ask.
+            { { read -r _ total; } 2>/dev/null </proc/self/fdinfo/1 || :; }
+    } >"$W/in" || refuse disk "the request could not be stored or did not end in time"
+    is_number "$total" || total=$(size_of "$W/in")
     [ "$total" -lt "$MAX_INPUT" ] || refuse bad-request "the request is longer than 32 MiB"
     # `read` and `dd` take from it exactly what they say; the next one goes on from there.
     exec 3<"$W/in"
@@ -230,9 +258,30 @@ take() {
     [ "$spoken_for" -le "$total" ] || return 1
     if [ "$1" -eq 0 ]; then
         : >"$2"
-    else
-        dd bs="$1" count=1 <&3 >"$2" 2>/dev/null || refuse disk "the request could not be stored; free some space"
+        return
     fi
+    case $2 in
+    *-sig)
+        # Text of a few lines: no process is needed for it.
+        take_lines "$1" >"$2"
+        case $? in
+        0) ;;
+        1) return 1 ;;
+        *) refuse disk "the request could not be stored; free some space" ;;
+        esac
+        ;;
+    *) dd bs="$1" count=1 <&3 >"$2" 2>/dev/null || refuse disk "the request could not be stored; free some space" ;;
+    esac
+}
+
+# Prints the next $1 bytes of the request; fails with 1 where they are not whole lines of text, with 2 where they cannot be written.
+take_lines() {
+    left=$1
+    while [ "$left" -gt 0 ] && IFS= read -r line <&3; do
+        left=$((left - ${#line} - 1))
+        printf '%s\n' "$line" || return 2
+    done
+    [ "$left" -eq 0 ]
 }
 
 # --- locks -----------------------------------------------------------------------------------------------------------------

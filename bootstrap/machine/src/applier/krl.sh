@@ -32,26 +32,32 @@ verify() {
     refuse bad-signature "the signature does not hold with the fleet key of this machine; nothing was changed"
 }
 
-# Whether OpenSSH's own parser says of the KRL $1 what the canary lines on standard input say it must.
-canaries_hold() { write_canaries && judge_canaries "$1"; }
-
-# The same with the canaries that came with the KRL in use.
+# Whether OpenSSH's own parser says of the KRL $1 what the canaries that came with the KRL in use say it must.
 known_canaries_hold() {
     [ -s "$STATE/krl" ] && { read -r _ && write_canaries; } <"$STATE/krl" && judge_canaries "$1"
 }
 
 canary_set=0
 
-# Writes each certificate of the canary lines on standard input into a file of its own.
+# Begins a set of canaries with none in it.
+no_canaries() { canary_set=$((canary_set + 1)) revoked=0 good=0; }
+
+# Writes the certificate of the canary line `$1 $2` into a file of its own.
+write_canary() {
+    case $1 in
+    revoked) printf '%s\n' "$2" >"$W/canary$canary_set-revoked.$revoked" && revoked=$((revoked + 1)) ;;
+    good) printf '%s\n' "$2" >"$W/canary$canary_set-good.$good" && good=$((good + 1)) ;;
+    esac
+}
+
+# Whether there is one of each kind: with fewer, nothing would be proven.
+has_canaries() { [ "$revoked" -gt 0 ] && [ "$good" -gt 0 ]; }
+
+# Writes those of the lines on standard input.
 write_canaries() {
-    canary_set=$((canary_set + 1)) revoked=0 good=0
-    while read -r word certificate; do
-        case $word in
-        revoked) revoked=$((revoked + 1)) && printf '%s\n' "$certificate" >"$W/canary$canary_set-revoked.$revoked" ;;
-        good) good=$((good + 1)) && printf '%s\n' "$certificate" >"$W/canary$canary_set-good.$good" ;;
-        esac || return 1
-    done
-    [ "$revoked" -gt 0 ] && [ "$good" -gt 0 ]
+    no_canaries
+    while read -r word certificate; do write_canary "$word" "$certificate" || return 1; done
+    has_canaries
 }
 
 # The word REVOKED decides, since an unreadable KRL makes a non-zero exit too. One process for all of them: each costs 5 ms.
@@ -77,10 +83,11 @@ read_krl_state() {
     is_number "$reserved" || reserved=0
 }
 
-# Checks the parcel $W/krl as far as that goes without changing anything. Sets krl_version, krl_issued, krl_sha256, krl_size, and canaries, in lines.
-# The shell itself reads it, up to the KRL's own bytes.
+# Checks the parcel $W/krl as far as that goes without changing anything. Sets krl_version, krl_issued, krl_sha256, krl_size, and canaries, in lines;
+# each canary is a file of its own then. The shell itself reads it, up to the KRL's own bytes.
 read_parcel() {
     verify krl@ssh-ca "$W/krl"
+    no_canaries
     magic='' canaries='' ended=no manifest_size=0 number=0
     while IFS= read -r line; do
         manifest_size=$((manifest_size + ${#line} + 1)) number=$((number + 1))
@@ -93,8 +100,10 @@ read_parcel() {
         *)
             case $line in
             end) ended=yes && break ;;
-            'revoked '* | 'good '*) canaries="$canaries$line
-" ;;
+            'revoked '* | 'good '*)
+                canaries=$canaries$line$LINE_END
+                write_canary "${line%% *}" "${line#* }" || refuse disk "the canaries could not be written; free some space"
+                ;;
             esac
             ;;
         esac
@@ -103,7 +112,7 @@ read_parcel() {
     [ "$magic" = 'ssh-ca-krl v1' ] && [ "$ended" = yes ] && is_number "$krl_version" && is_number "$krl_issued" && is_number "$krl_size" &&
         is_hex "$krl_sha256" 64 || refuse bad-krl "the manifest of the KRL parcel cannot be read"
     [ "$size_of_krl" -eq $((manifest_size + krl_size)) ] || refuse bad-krl "the KRL parcel is cut off, or longer than it says"
-    [ -n "$canaries" ] || refuse bad-krl "the KRL parcel has no canaries"
+    has_canaries || refuse bad-krl "the KRL parcel has no canaries of both kinds"
     read_krl_state
     [ "$krl_version" -ge "$krl_seen" ] ||
         refuse old-krl "KRL version $krl_version came, but version $krl_seen was here already; a KRL never goes back"
@@ -177,7 +186,7 @@ show_krl() {
     unlock krl
 }
 
-# Writes the KRL and the state of it beside those in use, and the canaries that will judge it; all of it is on the disk then.
+# Writes the KRL and the state of it beside those in use; both are on the disk then.
 stage_krl() {
     # Before its new size is written down: what is there then is never smaller than what stands there.
     if [ "$reserve_wanted" -ne "$reserved" ] && [ -f "$RESERVE" ]; then rm -f "$RESERVE"; fi
@@ -195,10 +204,7 @@ stage_krl() {
                 printf '%s\n' "$line" || return 1
                 [ "$line" != '-----END SSH SIGNATURE-----' ] || break
             done <"$W/krl-sig"
-    } >"$new_state" &&
-        write_canaries <<-END && [ "$(sha256 "$new")" = "$krl_sha256" ] && sync "$new" "$new_state"
-		$canaries
-	END
+    } >"$new_state" && sha256sum <"$new" >"$W/sum" && read -r sum _ <"$W/sum" && [ "$sum" = "$krl_sha256" ] && sync "$new" "$new_state"
 }
 
 # Space for the next KRL, kept against a full disk: its parcel, the file beside the old one, the state.

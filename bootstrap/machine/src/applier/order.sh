@@ -3,13 +3,6 @@
 # Signed by the fleet key, for this machine alone, with a number that only rises: neither the key of ssh-ca-sync by itself nor a copy of an
 # earlier order brings anything about. One that was fetched says how long it is good: whoever keeps a mirror could have kept it back.
 
-# Sets seen_order: the highest number that was ever obeyed here.
-read_order_state() {
-    seen_order=0
-    if [ -s "$STATE/order" ]; then read -r seen_order <"$STATE/order"; fi
-    is_number "$seen_order" || seen_order=0
-}
-
 # Checks the order $W/order and writes its number down before anything is done: what it names stands in $W/wanted.
 read_order() { # VERB
     choose_fleet

@@ -3,8 +3,6 @@
 # The snapshot stands in $PENDING as long as an apply waits for its confirmation: numbered copies, `list` with owner and mode,
 # the nonce, through whose login it came, the deadline, and the applier that will put it back.
 
-PENDING=$STATE/pending
-
 # Takes a snapshot of the paths on standard input. Arguments: NONCE SECONDS.
 take_snapshot() {
     new=$STATE/pending.new
@@ -27,13 +25,6 @@ take_snapshot() {
     echo "$by" >"$new/by" || return 1
     echo "$(boot_mark) $(($(uptime_ticks) + $2 * 100))" >"$new/deadline" || return 1
     sync "$new/list" "$new/nonce" "$new/by" "$new/deadline" "$new" && mv "$new" "$PENDING" && sync "$STATE"
-}
-
-# Seconds until the timer strikes; 0 when it is due. A reboot makes it due.
-restore_in() {
-    read -r mark deadline <"$PENDING/deadline" || { echo 0 && return; }
-    left=$((deadline - $(uptime_ticks)))
-    if [ "$mark" != "$(boot_mark)" ] || [ "$left" -le 0 ]; then echo 0; else echo $((left / 100 + 1)); fi
 }
 
 # A key that an apply took away does not come back by a roll-back (R10): of the old lines, those whose key still stands there now; and where

@@ -227,3 +227,10 @@ later() {
         if (make_work && end_revoked && [ "$left_open" = no ]); then left_open=no; else left_open=yes; fi
     done
 }
+
+# The whole KRL lane: the KRL into place, the sessions that it ends, and one more look at them.
+apply_krl() {
+    install_krl
+    end_revoked
+    if [ "$krl_changed" = yes ]; then look_again_later; fi
+}

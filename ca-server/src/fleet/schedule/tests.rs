@@ -448,3 +448,20 @@ fn a_machine_that_is_gone_leaves_nothing_behind() {
     assert_eq!(world.schedule.lanes.len(), 1);
     assert_eq!(world.schedule.under_way(), 0);
 }
+
+#[test]
+fn revocations_that_wait_or_work_are_counted_and_nothing_else() {
+    let mut world = World::new(bounds(), (0..100).map(|_| Behaviour::Well(50)));
+    assert_eq!(world.schedule.urgent(), 0);
+    world.want_krl(1);
+    world.set_out();
+    assert_eq!(world.schedule.urgent(), 100, "those without a turn too");
+    world.run_until(Duration::from_secs(60));
+    assert_eq!(world.schedule.urgent(), 0);
+    world
+        .schedule
+        .look(&(0..100).map(name).collect::<Vec<_>>(), world.now);
+    world.set_out();
+    assert!(world.schedule.under_way() > 0);
+    assert_eq!(world.schedule.urgent(), 0, "a look has time");
+}
