@@ -22,7 +22,8 @@ pub fn run_killed_at(
     command: usize,
 ) -> Result<(Vec<Point>, Option<Report>)> {
     let script = format!(
-        "count=0 lines=\nset -o functrace\n\
+        // A KRL alone ends in the middle of the text.
+        "count=0 lines=; exit() {{ trap - DEBUG; echo \"lines:$lines\"; builtin exit \"$@\"; }}\nset -o functrace\n\
          trap 'count=$((count + 1)); [ \"$count\" != {command} ] || kill -9 $$; [ {command} -gt 0 ] || lines=\"$lines $LINENO\"' DEBUG\n{}\n\
          trap - DEBUG\necho \"lines:$lines\"\n",
         applier::APPLIER
