@@ -134,7 +134,7 @@ fn z6_with_the_ca_gone_two_of_three_shares_open_a_machine_and_it_alarms() -> Res
         &out,
     ])?;
     ensure!(
-        few.status.code() == Some(1) && said(&few).contains("not enough"),
+        few.status.code() == Some(1) && said(&few).contains("different shares are needed"),
         "{few:?}"
     );
     ensure!(
