@@ -188,3 +188,46 @@ fn r9_nothing_but_what_the_ca_wants_there_is_taken_from_a_tree() -> Result<()> {
 fn ca_machine_done(scene: &Scene) -> Result<()> {
     crate::bench::done(scene.pull()?).map(drop)
 }
+
+/// Both tools trust the CAs of the system beside the one that they are told: whoever has a certificate by any of them for the CA's name would
+/// get the token.
+#[test]
+fn c2_no_ca_of_the_systems_speaks_for_the_pinned_one() -> Result<()> {
+    let bench = bench!("c2_no_ca_of_the_systems_speaks_for_the_pinned_one");
+    let scene = Scene::new(bench)?;
+    let run = |script: &str| scene.bench.machine.run(&["sh", "-c", script]);
+    run(
+        "set -e; mkdir /run/tls; cd /run/tls
+         new='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
+         for ca in pinned public; do openssl req -x509 $new -keyout $ca.key -out $ca.pem -subj /CN=$ca -days 2; done
+         openssl req $new -keyout leaf.key -out leaf.csr -subj /CN=localhost
+         echo subjectAltName=DNS:localhost >names
+         openssl x509 -req -in leaf.csr -CA public.pem -CAkey public.key -CAcreateserial -out leaf.pem -days 2 -extfile names
+         cp public.pem /etc/ssl/certs/$(openssl x509 -hash -noout -in public.pem).0
+         cat public.pem >>/etc/ssl/certs/ca-certificates.crt
+         sed -i 's|^from .*|from ca|; s|^ca .*|ca https://localhost:18443|; s|^trust .*|trust pinned|; s|^timeout .*|timeout 30|' \
+           /var/lib/ssh-ca/pull.conf",
+    )?;
+    run(
+        "cd /run/tls; openssl s_server -accept 127.0.0.1:18443 -cert leaf.pem -key leaf.key -www </dev/null >/dev/null 2>&1 &
+         for try in $(seq 300); do openssl s_client -connect 127.0.0.1:18443 </dev/null >/dev/null 2>&1 && exit 0; sleep 0.1; done; exit 1",
+    )?;
+    for tool in ["curl", "wget"] {
+        for (pinned, words) in [
+            ("pinned", "could not be fetched"),
+            ("public", "is not what a CA publishes"),
+        ] {
+            run(&format!(
+                "cp /run/tls/{pinned}.pem /var/lib/ssh-ca/pull-ca.pem"
+            ))?;
+            let report = scene.pull()?;
+            let (code, detail) = report.refusal().unwrap_or_default();
+            ensure!(
+                code == "not-fetched" && detail.contains(words),
+                "{tool}, {pinned}: {code}: {detail}"
+            );
+        }
+        run("rm -f /usr/bin/curl")?;
+    }
+    Ok(())
+}
