@@ -1,6 +1,9 @@
 //! `ca-client` as people and ssh run it: the real binary, real ssh, real ssh-agent, against a small TLS server that
 //! speaks the contract and really signs. (The real server takes part in the workspace's end-to-end tests.)
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "what the tests share stands outside of them"
+)]
 
 #[path = "client/admin.rs"]
 mod admin;

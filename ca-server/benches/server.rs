@@ -3,7 +3,11 @@
 //! Figures are printed side by side in one run. The store lies in the temporary folder (`TMPDIR`): point it at the disk in
 //! question. Renewals run against a child process, so that the server's CPU time and the clients' can be told apart.
 
-#![allow(clippy::unwrap_used, missing_docs, dead_code)]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "a bench that fails should stop; it shares the world of the tests and uses a part of it"
+)]
 
 use std::{
     io::{BufRead, BufReader},

@@ -1,6 +1,9 @@
 //! The store: one contract for every back end, the ledger's chain, disks that fail, processes that are killed.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "what the tests share stands outside of them"
+)]
 
 #[path = "store/chain.rs"]
 mod chain;
@@ -12,6 +15,8 @@ mod disk;
 mod faults;
 #[path = "store/full.rs"]
 mod full;
+#[path = "store/groups.rs"]
+mod groups;
 #[path = "store/kill.rs"]
 mod kill;
 #[path = "store/medium.rs"]

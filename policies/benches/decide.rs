@@ -2,7 +2,11 @@
 //!
 //! `cargo bench -p policies`
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a bench that fails should stop, and it looks at the clock"
+)]
 
 use std::{collections::BTreeSet, hint::black_box, sync::LazyLock};
 

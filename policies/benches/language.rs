@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p policies --bench language`
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a bench that fails should stop")]
 
 use std::{collections::BTreeSet, sync::LazyLock};
 

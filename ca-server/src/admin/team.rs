@@ -66,24 +66,16 @@ pub async fn join(
     team: &str,
     employees: &[String],
 ) -> Result<AdminReply, ApiError> {
-    let name: TeamName = parse(team)?;
-    let employees: BTreeSet<Email> = parse_all(employees)?;
-    let team = name.clone();
-    policy_change(ca, actor, move |policy, editing| {
-        known_people(policy, &employees)?;
-        let entry = policy
-            .teams
-            .get_mut(&team)
-            .ok_or_else(|| unknown("team", &team, "team"))?;
+    members(ca, actor, team, employees, |policy, team, employees| {
+        known_people(policy, employees)?;
+        let entry = known_team(policy, team)?;
         entry.employees.extend(employees.iter().cloned());
-        editing.record(&Event::TeamJoined {
+        Ok(Event::TeamJoined {
             team: team.clone(),
             employees: employees.clone(),
-        });
-        Ok(())
+        })
     })
-    .await?;
-    look::team(ca, name.as_str())
+    .await
 }
 
 pub async fn leave(
@@ -92,31 +84,49 @@ pub async fn leave(
     team: &str,
     employees: &[String],
 ) -> Result<AdminReply, ApiError> {
-    let name: TeamName = parse(team)?;
-    let employees: BTreeSet<Email> = parse_all(employees)?;
-    let team = name.clone();
-    policy_change(ca, actor, move |policy, editing| {
-        let entry = policy
-            .teams
-            .get_mut(&team)
-            .ok_or_else(|| unknown("team", &team, "team"))?;
-        for email in &employees {
+    members(ca, actor, team, employees, |policy, team, employees| {
+        let entry = known_team(policy, team)?;
+        for email in employees {
             if !entry.employees.remove(email) {
                 return Err(ApiError::new(
                     ErrorCode::NotFound,
                     format!("{email} is not in team {team}"),
-                )
-                .into());
+                ));
             }
         }
-        editing.record(&Event::TeamLeft {
+        Ok(Event::TeamLeft {
             team: team.clone(),
             employees: employees.clone(),
-        });
+        })
+    })
+    .await
+}
+
+/// Changes who is in a team.
+async fn members(
+    ca: &Arc<Ca>,
+    actor: Actor,
+    team: &str,
+    employees: &[String],
+    change: fn(&mut Policy, &TeamName, &BTreeSet<Email>) -> Result<Event, ApiError>,
+) -> Result<AdminReply, ApiError> {
+    let name: TeamName = parse(team)?;
+    let employees: BTreeSet<Email> = parse_all(employees)?;
+    let team = name.clone();
+    policy_change(ca, actor, move |policy, editing| {
+        let event = change(policy, &team, &employees)?;
+        editing.record(&event);
         Ok(())
     })
     .await?;
     look::team(ca, name.as_str())
+}
+
+fn known_team<'a>(policy: &'a mut Policy, team: &TeamName) -> Result<&'a mut Team, ApiError> {
+    policy
+        .teams
+        .get_mut(team)
+        .ok_or_else(|| unknown("team", team, "team"))
 }
 
 pub async fn remove(ca: &Arc<Ca>, actor: Actor, team: &str) -> Result<AdminReply, ApiError> {

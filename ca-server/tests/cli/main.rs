@@ -3,6 +3,7 @@
 mod binary;
 mod client;
 mod policy;
+mod policy_samples;
 mod remote;
 mod render;
 mod samples;

@@ -444,7 +444,7 @@ async fn p1_an_admin_whose_role_the_document_takes_applies_it_once_and_no_more()
         async move {
             let net = ca_server::http::Peer::Network([192, 0, 2, 7].into());
             let text = body.to_string();
-            crate::policy::ask(world, net, "POST", "/v1/admin", Some(&token), &text).await
+            crate::doors::ask(world, net, "POST", "/v1/admin", Some(&token), &text).await
         }
     };
     let base = export(&world).await.digest;

@@ -1,15 +1,15 @@
-//! I1–I9: what leaves the CA, and what never does.
+//! I1–I9 on what really leaves the server: what is decided, by whom it is proven, and how long it lives.
 
-use std::{process::Command, sync::Arc};
+use std::sync::Arc;
 
 use ca_server::{
-    records::{CertificateRecord, CertificateState, live_certificates},
-    store::{Fault, Read, Table},
+    records::{CertificateRecord, CertificateState},
+    store::{Read, Table},
 };
 use serde_json::{Value, json};
-use ssh_key::{Certificate, PrivateKey, PublicKey};
+use ssh_key::{Certificate, PrivateKey};
 
-use crate::world::{Answer, Person, Session, World, certificate, ed25519};
+use crate::world::{Answer, Person, World, certificate, ed25519};
 
 fn principals(certificate: &Certificate) -> Vec<String> {
     let mut all = certificate.valid_principals().to_vec();
@@ -17,13 +17,13 @@ fn principals(certificate: &Certificate) -> Vec<String> {
     all
 }
 
-fn record(world: &World, serial: u64) -> Option<CertificateRecord> {
+pub fn record(world: &World, serial: u64) -> Option<CertificateRecord> {
     let view = world.ca.db.snapshot().unwrap();
     view.get_json(Table::Certificates, &serial.to_be_bytes())
         .unwrap()
 }
 
-fn all_serials(world: &World) -> Vec<u64> {
+pub fn all_serials(world: &World) -> Vec<u64> {
     let view = world.ca.db.snapshot().unwrap();
     let all = view.scan(
         Table::Certificates,
@@ -37,7 +37,7 @@ fn all_serials(world: &World) -> Vec<u64> {
         .collect()
 }
 
-async fn alice_on(pools: &[&str]) -> (World, Person) {
+pub async fn alice_on(pools: &[&str]) -> (World, Person) {
     let world = World::new().await;
     for pool in pools {
         world.pool(pool).await;
@@ -244,101 +244,6 @@ async fn i5_serials_are_unique_with_the_epoch_in_their_high_bits_also_after_a_re
     assert_eq!(all_serials(&world), unique);
 }
 
-/// Breaks the commit number `at` (0: intent, 1: outcome) of a renewal.
-async fn broken_renewal(fault: Fault, at: usize) -> (World, Session, Answer, Vec<u64>) {
-    let (world, alice) = alice_on(&["web"]).await;
-    let session = world.login(&alice).await;
-    let before = all_serials(&world);
-    let body = world.renew_body(&session).await;
-    let mut script = vec![Fault::None; at];
-    script.push(fault);
-    world.faults.fail_next(script);
-    let answer = world.post("/v1/renew", &body).await;
-    let new: Vec<u64> = all_serials(&world)
-        .into_iter()
-        .filter(|serial| !before.contains(serial))
-        .collect();
-    (world, session, answer, new)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn i6_an_intent_whose_fate_is_unknown_hands_out_nothing() {
-    for fault in [
-        Fault::NotPersisted,
-        Fault::Lost,
-        Fault::LostAndBlind,
-        Fault::FlushFailed,
-        Fault::PersistedAndBlind,
-    ] {
-        let (world, _, answer, new) = broken_renewal(fault, 0).await;
-        assert_eq!(answer.status, 503, "{fault:?}: {}", answer.text());
-        assert!(!answer.text().contains("cert-v01"), "{fault:?}");
-        let kept = fault == Fault::PersistedAndBlind;
-        assert_eq!(new.len(), usize::from(kept), "{fault:?}");
-        for serial in new {
-            assert_eq!(
-                record(&world, serial).unwrap().state,
-                CertificateState::Intent
-            );
-        }
-    }
-    // Saved after all, and the store could find out: a promise is kept.
-    let (_, _, answer, new) = broken_renewal(Fault::PersistedButErrored, 0).await;
-    assert_eq!(answer.issued().certificates.len(), 1);
-    assert_eq!(new.len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn i6_a_certificate_whose_outcome_is_unknown_is_not_handed_out_and_counts_as_issued() {
-    for fault in [
-        Fault::NotPersisted,
-        Fault::Lost,
-        Fault::LostAndBlind,
-        Fault::PersistedAndBlind,
-        Fault::FlushFailed,
-    ] {
-        let (world, _, answer, new) = broken_renewal(fault, 1).await;
-        assert_eq!(answer.status, 503, "{fault:?}: {}", answer.text());
-        assert!(!answer.text().contains("cert-v01"), "{fault:?}");
-        assert_eq!(new.len(), 1, "{fault:?}: the intent is durable");
-        let email = "alice@corp.example".parse().unwrap();
-        let view = world.ca.db.snapshot().unwrap();
-        let live = live_certificates(&view, &email, world.now()).unwrap();
-        assert!(
-            live.iter().any(|(serial, _)| *serial == new[0]),
-            "{fault:?}: it counts as issued"
-        );
-        if fault == Fault::FlushFailed {
-            continue;
-        }
-        // And so it is revoked with the rest when its grant goes.
-        let change = json!({"verb": "employee_set", "email": email, "remove_pools": ["web"]});
-        world.verb(change).await.unwrap();
-        let ledger = world.ledger(5).await;
-        assert!(
-            ledger
-                .iter()
-                .any(|line| line.event == "narrowed" && line.detail.contains(&new[0].to_string())),
-            "{fault:?}: {ledger:?}"
-        );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn s1_s4_without_a_ledger_there_is_no_issuance_and_a_failed_flush_is_final() {
-    let (world, session, _, _) = broken_renewal(Fault::FlushFailed, 0).await;
-    assert!(
-        world.ca.db.stopped().is_some(),
-        "the server must see that it has to stop"
-    );
-    for _ in 0..3 {
-        let answer = world.renew(&session).await;
-        assert_eq!(answer.status, 503, "{}", answer.text());
-    }
-    let info = world.send("GET", "/v1/ca", &[], "".into()).await;
-    assert_eq!(info.status, 200, "it still says who it is");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn i7_a_lifetime_is_what_policy_allows_to_the_second_and_backdated_by_60_at_most() {
     let (world, alice) = alice_on(&["web"]).await;
@@ -423,152 +328,6 @@ async fn i7_no_certificate_outlives_its_grant() {
         1,
         "the grant is over in the second in which it ends"
     );
-}
-
-/// A text of a key that is not certified, with a right proof by it where `ssh-keygen` can give one.
-fn by_keygen(world: &World, alice: &Person, nonce: &str, arguments: &[&str]) -> (String, String) {
-    use ca_api::proof::{LOGIN_NAMESPACE, login_message};
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("key");
-    let keygen = |arguments: &[&str]| {
-        let out = Command::new("ssh-keygen").args(arguments).output().unwrap();
-        assert!(
-            out.status.success(),
-            "{}",
-            String::from_utf8_lossy(&out.stderr)
-        );
-    };
-    let file = path.to_str().unwrap();
-    keygen(&[arguments, &["-q", "-N", "", "-f", file]].concat());
-    let public = std::fs::read_to_string(dir.path().join("key.pub")).unwrap();
-    let blob = public.split(' ').nth(1).unwrap();
-    let message = login_message(&world.ca.keys().ca_id(), nonce, &alice.email, blob);
-    let text = dir.path().join("message");
-    std::fs::write(&text, message).unwrap();
-    keygen(&[
-        "-Y",
-        "sign",
-        "-q",
-        "-n",
-        LOGIN_NAMESPACE,
-        "-f",
-        file,
-        text.to_str().unwrap(),
-    ]);
-    let proof = std::fs::read_to_string(dir.path().join("message.sig")).unwrap();
-    (public.trim().to_owned(), proof)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn i8_weak_keys_are_refused_at_the_door_and_good_ones_of_openssh_are_certified() {
-    let (world, alice) = alice_on(&["web"]).await;
-    world.ca.clock.stop();
-    for (arguments, good) in [
-        (&["-t", "rsa", "-b", "2048"][..], false),
-        (&["-t", "rsa", "-b", "1024"][..], false),
-        (&["-t", "ed25519"][..], true),
-        (&["-t", "ecdsa", "-b", "256"][..], true),
-    ] {
-        let mut body = world.login_body(&alice).await;
-        let nonce = body["nonce"].as_str().unwrap().to_owned();
-        let (public, proof) = by_keygen(&world, &alice, &nonce, arguments);
-        body["public_key"] = public.into();
-        body["proof"] = proof.into();
-        let answer = world.post("/v1/login", &body).await;
-        let wanted = if good { 200 } else { 400 };
-        assert_eq!(answer.status, wanted, "{arguments:?}: {}", answer.text());
-    }
-}
-
-/// `ssh-dss` with a 1024-bit p, as `ssh-keygen -t dsa` made it.
-fn dsa_text() -> String {
-    use base64::Engine as _;
-    let mut blob = Vec::new();
-    let mut string = |bytes: &[u8]| {
-        blob.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
-        blob.extend(bytes);
-    };
-    string(b"ssh-dss");
-    string(&[&[0], &[0xf1; 128][..]].concat());
-    string(&[&[0], &[0xe3; 20][..]].concat());
-    string(&[0x71; 128]);
-    string(&[0x23; 128]);
-    format!(
-        "ssh-dss {}",
-        base64::engine::general_purpose::STANDARD.encode(blob)
-    )
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn i8_certificates_ca_keys_and_dsa_are_refused_at_the_login_door() {
-    use ca_api::proof::{LOGIN_NAMESPACE, login_message};
-    let (world, alice) = alice_on(&["web"]).await;
-    let session = world.login(&alice).await;
-
-    let own_certificate = &session.issued.certificates[0];
-    // The certificate's own text, and its blob under the name of a plain key.
-    let blob_of_certificate = own_certificate.split(' ').nth(1).unwrap();
-    for text in [
-        own_certificate.clone(),
-        format!("ssh-ed25519 {blob_of_certificate}"),
-        dsa_text(),
-        format!(
-            "command=\"id\" {}",
-            alice.key.public_key().to_openssh().unwrap()
-        ),
-        format!(
-            "{}\n{}",
-            alice.key.public_key().to_openssh().unwrap(),
-            ed25519().public_key().to_openssh().unwrap()
-        ),
-        String::new(),
-    ] {
-        let mut body = world.login_body(&alice).await;
-        body["public_key"] = text.clone().into();
-        let answer = world.post("/v1/login", &body).await;
-        assert_eq!(answer.code(), "invalid", "{text}: {}", answer.text());
-    }
-
-    // The CA's own keys, with proofs that verify.
-    let keys = world.ca.keys();
-    for key in [&keys.sync, &keys.ledger] {
-        let mut thief = alice.clone();
-        thief.key = PrivateKey::clone(key);
-        let answer = world.try_login(&thief).await;
-        assert_eq!(answer.code(), "invalid", "{}", answer.text());
-        assert!(
-            answer.text().contains("cannot be certified"),
-            "{}",
-            answer.text()
-        );
-    }
-    for ring in [&keys.user_ca, &keys.host_ca, &keys.fleet] {
-        let signer = ring.current();
-        let mut body = world.login_body(&alice).await;
-        let nonce = body["nonce"].as_str().unwrap().to_owned();
-        let public = PublicKey::from(signer.public_key().clone());
-        let text = public.to_openssh().unwrap();
-        let key_blob = text.split(' ').nth(1).unwrap().to_owned();
-        let message = login_message(&keys.ca_id(), &nonce, &alice.email, &key_blob);
-        let signed = ssh_key::SshSig::sign(
-            &ca_server::signer::SigningKey(signer.as_ref()),
-            LOGIN_NAMESPACE,
-            ssh_key::HashAlg::Sha512,
-            &message,
-        );
-        body["proof"] = signed
-            .unwrap()
-            .to_pem(ssh_key::LineEnding::LF)
-            .unwrap()
-            .into();
-        body["public_key"] = text.into();
-        let answer = world.post("/v1/login", &body).await;
-        assert!(
-            answer.text().contains("cannot be certified"),
-            "{}",
-            answer.text()
-        );
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    policy::{ask, every_command},
+    doors::{ask, every_command},
     world::World,
 };
 

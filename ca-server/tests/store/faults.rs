@@ -4,14 +4,7 @@ use std::sync::Arc;
 
 use ca_server::store::{Backend, CommitError, Db, Fault, FaultyBackend, StoreError, WriteError};
 
-use crate::medium::{CA, InMemory, Medium, OnDisk, Written, value, whole, write};
-
-macro_rules! on_every_medium {
-    ($($test:ident)*) => {
-        mod memory { $(#[test] fn $test() { super::$test::<super::InMemory>(); })* }
-        mod redb { $(#[test] fn $test() { super::$test::<super::OnDisk>(); })* }
-    };
-}
+use crate::medium::{CA, Medium, Written, on_every_medium, value, whole, write};
 
 on_every_medium! {
     not_persisted_changes_nothing

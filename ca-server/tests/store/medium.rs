@@ -85,3 +85,12 @@ pub fn whole(db: &Db) -> Head {
     assert_eq!(rows, head.entries);
     head
 }
+
+/// Makes a test of each function, on every medium.
+macro_rules! on_every_medium {
+    ($($test:ident)*) => {
+        mod memory { $(#[test] fn $test() { super::$test::<crate::medium::InMemory>(); })* }
+        mod redb { $(#[test] fn $test() { super::$test::<crate::medium::OnDisk>(); })* }
+    };
+}
+pub(crate) use on_every_medium;

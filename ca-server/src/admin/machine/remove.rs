@@ -14,11 +14,11 @@ use policies::MachineName;
 use ssh_key::PublicKey;
 use tokio::task::JoinSet;
 
-use super::put_removed_host;
+use super::{put_removed_host, with_record};
 use crate::{
     admin::{
         Admin,
-        change::{policy_change, store_error},
+        change::{Editing, store_error},
         machine, parse, unknown,
     },
     ca::Ca,
@@ -31,7 +31,7 @@ use crate::{
     },
     ledger::{Actor, Event},
     records::{FleetRecord, MachineStatus, WaitingTask},
-    store::{Read, Table},
+    store::Table,
 };
 
 /// How often a machine that leaves is asked again.
@@ -171,24 +171,18 @@ fn taken_off(report: &Report, sshd_answers: bool) -> RemovalOutcome {
 
 /// From now on it is in no pool, and its host key is no machine's. Done before, it changes nothing.
 async fn leave(ca: &Arc<Ca>, actor: Actor, name: &MachineName) -> Result<(), ApiError> {
-    let name = name.clone();
-    policy_change(ca, actor, move |policy, editing| {
-        let key = name.as_str().as_bytes();
-        let mut record: FleetRecord = editing
-            .txn
-            .get_json(Table::Fleet, key)?
-            .ok_or_else(|| unknown("machine", &name, "machine"))?;
+    let machine = name.clone();
+    with_record(ca, actor, name, move |policy, mut record, editing| {
         if record.status == MachineStatus::Leaving {
             return Ok(());
         }
-        policy.machines.remove(&name);
+        policy.machines.remove(&machine);
         record.status = MachineStatus::Leaving;
+        let key = machine.as_str().as_bytes();
         editing.txn.put_json(Table::Fleet, key, &record);
-        if let Ok(key) = PublicKey::from_openssh(&record.host_key) {
-            put_removed_host(editing, &key, &record.host_key);
-        }
+        host_key_is_no_machines(editing, &record);
         editing.record(&Event::MachineLeaving {
-            machine: name.clone(),
+            machine: machine.clone(),
         });
         Ok(())
     })
@@ -219,30 +213,30 @@ async fn forget(
     name: &MachineName,
     known: Known,
 ) -> Result<(), ApiError> {
-    let name = name.clone();
-    policy_change(ca, actor, move |policy, editing| {
-        let key = name.as_str().as_bytes();
-        let record: FleetRecord = editing
-            .txn
-            .get_json(Table::Fleet, key)?
-            .ok_or_else(|| unknown("machine", &name, "machine"))?;
+    let machine = name.clone();
+    with_record(ca, actor, name, move |policy, record, editing| {
         if known == Known::AsLeaving && record.status != MachineStatus::Leaving {
-            let error = LeaveError::NotLeaving(name.clone());
+            let error = LeaveError::NotLeaving(machine.clone());
             return Err(ApiError::new(ErrorCode::Conflict, error.to_string()).into());
         }
-        policy.machines.remove(&name);
+        policy.machines.remove(&machine);
+        let key = machine.as_str().as_bytes();
         editing.txn.delete(Table::Fleet, key);
         editing.txn.unrecorded().delete(Table::Seen, key);
         editing.txn.unrecorded().delete(Table::Checks, key);
-        if let Ok(key) = PublicKey::from_openssh(&record.host_key) {
-            put_removed_host(editing, &key, &record.host_key);
-        }
+        host_key_is_no_machines(editing, &record);
         editing.record(&Event::MachineRemoved {
-            machine: name.clone(),
+            machine: machine.clone(),
         });
         Ok(())
     })
     .await
+}
+
+fn host_key_is_no_machines(editing: &mut Editing<'_, '_>, record: &FleetRecord) {
+    if let Ok(key) = PublicKey::from_openssh(&record.host_key) {
+        put_removed_host(editing, &key, &record.host_key);
+    }
 }
 
 /// Asks machines that leave again, each minute, until `stop`.
