@@ -1,15 +1,18 @@
 //! A whole company on a fleet: the CA serving on the operator's side, and people who enrol and log in with real clients.
 
+mod person;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use totp_rs::{Algorithm, Builder, Secret};
+use totp_rs::Secret;
 
+pub use self::person::Person;
 use crate::{CA_ADDRESS, Fleet, Home, Machine};
 
 /// Where the CA listens, on the operator's side of the fleet's network.
@@ -31,27 +34,12 @@ pub fn program(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-/// How long a code must still be good when it is handed out.
-const LEAST_CODE_SECS: u64 = 20;
-
 /// A running CA with an enrolled admin.
 pub struct Company {
     fleet: Fleet,
     data: PathBuf,
     server: Option<Child>,
     log: PathBuf,
-}
-
-/// Somebody who is enrolled, and the only one who knows their secrets.
-pub struct Person {
-    /// Their workstation.
-    pub home: Home,
-    /// Their email.
-    pub email: String,
-    /// Their password.
-    pub password: String,
-    secret: Vec<u8>,
-    last_step: u64,
 }
 
 /// Where the library is that shifts a process's clock (Debian: `libfaketime`).
@@ -349,6 +337,32 @@ impl Company {
         Ok(said(&output))
     }
 
+    /// Bootstraps machines side by side, each into its pool.
+    ///
+    /// # Errors
+    /// When one of them cannot be bootstrapped.
+    ///
+    /// # Panics
+    /// When one of the lanes does.
+    pub fn bootstrap_all(
+        &self,
+        admin: &Home,
+        machines: &[Machine],
+        pools: &[(&str, &str)],
+    ) -> Result<()> {
+        std::thread::scope(|scope| {
+            let lanes: Vec<_> = machines
+                .iter()
+                .zip(pools)
+                .map(|(machine, (_, pool))| scope.spawn(|| self.bootstrap(admin, machine, pool)))
+                .collect();
+            for lane in lanes {
+                lane.join().expect("bootstrap's lane does not panic")?;
+            }
+            Ok(())
+        })
+    }
+
     /// A `bootstrap` command at a workstation, over the CA's socket.
     #[must_use]
     pub fn bootstrap_command(&self, admin: &Home) -> Command {
@@ -366,94 +380,6 @@ impl Drop for Company {
         if let Err(error) = self.kill() {
             eprintln!("the server could not be stopped: {error}");
         }
-    }
-}
-
-impl Person {
-    /// A `ca-client` command at their workstation.
-    #[must_use]
-    pub fn client(&self) -> Command {
-        self.home.command(&program("ca-client").to_string_lossy())
-    }
-
-    /// A TOTP code that was not used yet: waits for the next step where the last one of the slack was used.
-    pub fn code(&mut self) -> String {
-        loop {
-            let now = SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .expect("it is after 1970")
-                .as_secs();
-            // The server takes the step before and the one after, too: three logins need not wait. The step before only where it lasts long
-            // enough for a slow machine to come to ask.
-            let before = if now % 30 < 30 - LEAST_CODE_SECS {
-                1
-            } else {
-                0
-            };
-            let first = (self.last_step + 1).max(now / 30 - before);
-            if first <= now / 30 + 1 {
-                self.last_step = first;
-                return self.code_of(first);
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    }
-
-    fn code_of(&self, step: u64) -> String {
-        let secret = Secret::new(self.secret.clone().into_boxed_slice());
-        let totp = Builder::new()
-            .with_algorithm(Algorithm::SHA1)
-            .with_digits(6)
-            .with_skew(1)
-            .with_step_duration(30)
-            .with_secret(secret)
-            .with_account_name(self.email.as_str())
-            .build()
-            .expect("the CA's secrets are long enough");
-        totp.generate(step * 30).to_string()
-    }
-
-    /// Runs `ca-client login` with these further words.
-    ///
-    /// # Errors
-    /// When it cannot be run.
-    pub fn try_login(&mut self, words: &[&str]) -> Result<Output> {
-        let code = self.code();
-        let mut process = self
-            .client()
-            .args(["login", "--email", &self.email, "--secrets-stdin"])
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut answers = process.stdin.take().context("piped above")?;
-        write!(answers, "{}\n{code}\n", self.password)?;
-        drop(answers);
-        Ok(process.wait_with_output()?)
-    }
-
-    /// Logs in; what it said.
-    ///
-    /// # Errors
-    /// When it fails.
-    pub fn login(&mut self) -> Result<String> {
-        let output = self.try_login(&[])?;
-        success("ca-client login", &output)?;
-        Ok(said(&output))
-    }
-
-    /// Runs `ssh` with these words, as they would type it.
-    ///
-    /// # Errors
-    /// When it cannot be run.
-    pub fn ssh(&self, words: &[&str]) -> Result<Output> {
-        Ok(self
-            .home
-            .command("ssh")
-            .args(words)
-            .stdin(Stdio::null())
-            .output()?)
     }
 }
 

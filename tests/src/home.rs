@@ -1,5 +1,7 @@
 //! A person's workstation: a home folder of their own at `/root`, an ssh-agent, and commands that see both.
 
+mod by_hand;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+pub use self::by_hand::Identity;
 use crate::{Fleet, Terminal};
 
 /// A person's workstation on the fleet's network. In its commands `~` is this home alone, also for OpenSSH, which asks the password

@@ -20,11 +20,13 @@ mod home;
 mod machine;
 mod security_key;
 mod terminal;
+mod wait;
 
 pub use company::{Company, Person, program, said, success};
 pub use fleet::{CA_ADDRESS, Fleet};
-pub use home::{Agent, Home};
+pub use home::{Agent, Home, Identity};
 pub use machine::spec::{MachineSpec, Sudo};
 pub use machine::{Machine, Success};
 pub use security_key::{Middleware, Owner, PIN, SecurityKey, SecurityKeyAgent};
 pub use terminal::Terminal;
+pub use wait::poll;

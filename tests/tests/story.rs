@@ -4,7 +4,7 @@ use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Company, Fleet, Machine, Person, said, success};
+use e2e::{Company, Fleet, Machine, Person, poll, said, success};
 
 struct Scene {
     company: Company,
@@ -380,18 +380,5 @@ fn z6_with_the_ca_down_certificates_go_on_working_and_nothing_waits() -> Result<
     ensure!(shown["sessions"] == 1, "his session is lost: {shown}");
     success("ca-client renew", &bob.client().arg("renew").output()?)?;
     assert_runs(&bob, &["db-1", "hostname"], "db-1")?;
-    Ok(())
-}
-
-/// Waits for something, up to three minutes: the keeper pauses between rounds.
-fn poll(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(180);
-    while !so()? {
-        ensure!(
-            Instant::now() < deadline,
-            "{what}: not within three minutes"
-        );
-        std::thread::sleep(Duration::from_millis(200));
-    }
     Ok(())
 }

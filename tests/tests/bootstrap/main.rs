@@ -1,7 +1,5 @@
 //! `bootstrap` against real machines and a real CA: every way in, every refusal, and what is left when it is cut off.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 mod admin;
 mod cut_off;
 mod host_keys;

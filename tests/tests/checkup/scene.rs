@@ -1,12 +1,10 @@
 //! A CA with alice, and one machine where somebody had a key of their own before the CA came.
 
-use std::{
-    process::{Child, Output, Stdio},
-    time::{Duration, Instant},
-};
+use std::process::{Child, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Company, Fleet, Home, Machine, Person, said};
+pub use e2e::poll;
+use e2e::{Company, Fleet, Home, Identity, Machine, Person, said};
 use serde_json::Value;
 
 pub struct Scene {
@@ -127,44 +125,8 @@ impl Scene {
 
 /// ssh with the home's own key and nothing else.
 pub fn ssh_key(home: &Home, machine: &Machine, account: &str, command: &str) -> Result<Output> {
-    let address = machine.addr().to_string();
-    let words = [
-        "-F",
-        "none",
-        "-n",
-        "-T",
-        "-i",
-        "/root/.ssh/id_ed25519",
-        "-o",
-        "IdentitiesOnly=yes",
-        "-o",
-        "BatchMode=yes",
-        "-o",
-        "StrictHostKeyChecking=no",
-        "-o",
-        "UserKnownHostsFile=/dev/null",
-        "-o",
-        "LogLevel=ERROR",
-        "-o",
-        "ConnectTimeout=60",
-        "-l",
-        account,
-        &address,
-        command,
-    ];
-    // sshd closes its listener for a moment when it is reloaded.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let output = home
-            .command("ssh")
-            .args(words)
-            .stdin(Stdio::null())
-            .output()?;
-        if !said(&output).contains("Connection refused") || Instant::now() > deadline {
-            return Ok(output);
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let key = Identity::of("/root/.ssh/id_ed25519");
+    home.ssh_by_hand(key, account, machine, &[command])
 }
 
 fn entered(output: &Output, machine: &Machine) -> Result<bool> {
@@ -199,14 +161,4 @@ pub fn finding<'a>(check: &'a Value, code: &str, words: &str) -> Result<&'a Valu
         })
     });
     found.with_context(|| format!("no finding {code:?} about {words:?} in {check:#}"))
-}
-
-/// Waits for something, up to ninety seconds.
-pub fn poll(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(180);
-    while !so()? {
-        ensure!(Instant::now() < deadline, "{what}: not within 180 s");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Ok(())
 }

@@ -4,6 +4,7 @@ use std::process::Output;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+pub use e2e::poll;
 use e2e::{Company, Fleet, Home, Machine, Person, program, said, success};
 use totp_rs::{Algorithm, Builder, Secret};
 
@@ -27,17 +28,7 @@ pub fn scene(
     let admin = fleet.home("admin")?;
     let names: Vec<&str> = machines.iter().map(|(name, _)| *name).collect();
     let started = fleet.machines(&names, &[&admin.public_key()?])?;
-    std::thread::scope(|scope| {
-        let lanes: Vec<_> = started
-            .iter()
-            .zip(machines)
-            .map(|(machine, (_, pool))| scope.spawn(|| company.bootstrap(&admin, machine, pool)))
-            .collect();
-        for lane in lanes {
-            lane.join().expect("bootstrap's lane does not panic")?;
-        }
-        anyhow::Ok(())
-    })?;
+    company.bootstrap_all(&admin, &started, machines)?;
     let scene = Scene {
         company,
         machines: started,
@@ -102,19 +93,6 @@ pub fn assert_fails(output: &Output, status: i32, expected: &[&str]) -> Result<(
     );
     for word in expected {
         ensure!(words.contains(word), "{word:?} is not said in:\n{words}");
-    }
-    Ok(())
-}
-
-/// Waits for something, up to three minutes.
-pub fn poll(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(180);
-    while !so()? {
-        ensure!(
-            Instant::now() < deadline,
-            "{what}: not within three minutes"
-        );
-        std::thread::sleep(Duration::from_millis(200));
     }
     Ok(())
 }

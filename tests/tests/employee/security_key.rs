@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Company, Owner, PIN, Person, SecurityKey, program, said, success};
+use e2e::{Company, Identity, Owner, PIN, Person, SecurityKey, program, said, success};
 use serde_json::Value;
 
 use crate::scene::{
@@ -93,22 +93,9 @@ fn p8_a_plain_key_gets_no_principal_that_needs_a_security_key_and_sshd_wants_the
         "{}",
         said(&status)
     );
-    let vault = format!("tess@{}", scene.machines[1].addr());
-    let by_hand = [
-        "-F",
-        "none",
-        "-o",
-        "StrictHostKeyChecking=no",
-        "-o",
-        "IdentitiesOnly=yes",
-        "-o",
-        "CertificateFile=/root/.ssh/ca/cert-0-cert.pub",
-        "-i",
-        "/root/.ssh/ca/id",
-        &vault,
-        "true",
-    ];
-    assert_denied(&ssh(&tess, &by_hand)?)?;
+    let plain = Identity::with("/root/.ssh/ca/id", "/root/.ssh/ca/cert-0-cert.pub");
+    let vault = &scene.machines[1];
+    assert_denied(&tess.home.ssh_by_hand(plain, "tess", vault, &["true"])?)?;
 
     // No security key anywhere: the line that makes one.
     let none = client(&tess.home, &["login", "--security-key"])?;

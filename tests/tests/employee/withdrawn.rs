@@ -1,7 +1,7 @@
 //! A certificate that the CA withdrew before it ended: ssh notices by itself, and never waits for a CA that is silent.
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Company, Person, said, success};
+use e2e::{Company, Identity, Person, said, success};
 
 use crate::scene::{assert_fails, assert_runs, now_unix, poll, scene, ssh};
 
@@ -85,24 +85,12 @@ fn p7_after_a_narrowing_the_very_next_ssh_works_where_access_is_left() -> Result
         std::fs::remove_file(uma.home.ssh_path("ca/asked"))?;
     }
     ensure!(serial(&uma)? != before, "nothing was renewed");
-    let refused = uma.ssh(&[
-        "-F",
-        "none",
-        "-o",
-        "BatchMode=yes",
-        "-o",
-        "StrictHostKeyChecking=no",
-        "-o",
-        "IdentitiesOnly=yes",
-        "-o",
-        "UserKnownHostsFile=/dev/null",
-        "-i",
-        "/root/.ssh/ca/id.pub",
-        "-o",
-        "CertificateFile=/root/.ssh/old-cert.pub",
-        &format!("uma@{}", scene.machines[0].addr()),
-        "true",
-    ])?;
+    let refused = uma.home.ssh_by_hand(
+        Identity::with("/root/.ssh/ca/id.pub", "/root/.ssh/old-cert.pub"),
+        "uma",
+        &scene.machines[0],
+        &["true"],
+    )?;
     assert_fails(&refused, 255, &["Permission denied"])?;
     let gone = ssh(&uma, &["-o", "BatchMode=yes", "db-1", "true"])?;
     ensure!(!gone.status.success(), "{}", said(&gone));

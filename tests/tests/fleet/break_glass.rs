@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Output};
 
 use anyhow::{Context, Result, ensure};
 use ca_server::break_glass::seal::Sealed;
-use e2e::{Home, Machine, program, said, success};
+use e2e::{Home, Identity, Machine, program, said, success};
 use rand_core::OsRng;
 use ssh_key::{
     Algorithm, LineEnding, PrivateKey,
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::scene::{Scene, poll};
 
-/// `ssh` to an account with a key file of the home's `.ssh` and the certificate beside it.
+/// `ssh` to an account with a key file and the certificate beside it.
 fn ssh(
     home: &Home,
     machine: &Machine,
@@ -22,29 +22,11 @@ fn ssh(
     account: &str,
     words: &[&str],
 ) -> Result<Output> {
-    Ok(home
-        .command("ssh")
-        .args([
-            "-F",
-            "none",
-            "-n",
-            "-T",
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            "BatchMode=yes",
-        ])
-        .args([
-            "-o",
-            "StrictHostKeyChecking=no",
-            "-o",
-            "UserKnownHostsFile=/dev/null",
-        ])
-        .args(["-o", "LogLevel=ERROR", "-o", "ConnectTimeout=60", "-i"])
-        .arg(key)
-        .args(["-l", account, &machine.addr().to_string()])
-        .args(words)
-        .output()?)
+    let identity = Identity {
+        key,
+        certificate: None,
+    };
+    home.ssh_by_hand(identity, account, machine, words)
 }
 
 /// A certificate by the break-glass CA key that says something else than the program would.

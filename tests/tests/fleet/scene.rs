@@ -1,12 +1,10 @@
 //! A company with a few machines of one pool, and what these tests ask of it.
 
-use std::{
-    process::Output,
-    time::{Duration, Instant},
-};
+use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Company, Fleet, Home, Machine, said};
+pub use e2e::poll;
+use e2e::{Company, Fleet, Home, Identity, Machine, said};
 use serde_json::Value;
 
 /// A company and its machines.
@@ -39,27 +37,10 @@ impl Scene {
 
     /// Whether the admin's own key opens `ssh-admin`.
     pub fn admin_enters(&self, machine: &Machine) -> Result<bool> {
+        let key = Identity::of("/root/.ssh/id_ed25519");
         let output = self
             .admin
-            .command("ssh")
-            .args([
-                "-F",
-                "none",
-                "-n",
-                "-o",
-                "BatchMode=yes",
-                "-o",
-                "StrictHostKeyChecking=no",
-            ])
-            .args([
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-                "-o",
-                "IdentitiesOnly=yes",
-            ])
-            .args(["-i", "/root/.ssh/id_ed25519", "-l", "ssh-admin"])
-            .args([&machine.addr().to_string(), "sudo -n true"])
-            .output()?;
+            .ssh_by_hand(key, "ssh-admin", machine, &["sudo -n true"])?;
         Ok(output.status.success())
     }
 
@@ -141,14 +122,4 @@ pub fn progress(output: &Output) -> Vec<(String, String)> {
             (word(&state["machine"]), word(&state["outcome"]["state"]))
         })
         .collect()
-}
-
-/// Waits for something, up to three minutes: the pauses between tries are up to one.
-pub fn poll(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(180);
-    while !so()? {
-        ensure!(Instant::now() < deadline, "{what}: not within 180 s");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    Ok(())
 }

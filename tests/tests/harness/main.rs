@@ -1,6 +1,9 @@
 //! The harness itself: machines are real and separate, faults look as they do on real networks, and nothing is left behind.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "what the tests share stands outside of them"
+)]
 
 mod faults;
 mod leftovers;

@@ -27,20 +27,7 @@ impl Scene {
         let admin = fleet.home("admin")?;
         let names: Vec<&str> = machines.iter().map(|(name, _)| *name).collect();
         let started = fleet.machines(&names, &[&admin.public_key()?])?;
-        std::thread::scope(|scope| {
-            let lanes: Vec<_> = started
-                .iter()
-                .zip(machines)
-                .map(|(machine, (_, pool))| {
-                    let (company, admin) = (&company, &admin);
-                    scope.spawn(move || company.bootstrap(admin, machine, pool))
-                })
-                .collect();
-            for lane in lanes {
-                lane.join().expect("bootstrap's lane does not panic")?;
-            }
-            anyhow::Ok(())
-        })?;
+        company.bootstrap_all(&admin, &started, machines)?;
         Ok(Self {
             fleet: fleet.clone(),
             company,

@@ -1,16 +1,10 @@
 //! A whole CA, and machines that fetch: one that it does not reach at all, and one whose tree outlives a CA that is down.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    process::Output,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fs, path::Path, process::Output};
 
 use anyhow::{Context, Result, ensure};
 use ca_machine::Report;
-use e2e::{Company, Fleet, Home, Machine, Person, said};
+use e2e::{Company, Fleet, Home, Machine, Person, poll, said};
 use serde_json::Value;
 
 use crate::web::Web;
@@ -62,16 +56,6 @@ fn is_current(view: &Value) -> bool {
     view["krl_version"] == view["krl_wanted"]
         && view["generation"] == view["generation_wanted"]
         && view["trouble"] == ""
-}
-
-/// Waits for something, up to five minutes: a timer may take two of them.
-fn poll(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(300);
-    while !so()? {
-        ensure!(Instant::now() < deadline, "{what}: not within 300 s");
-        std::thread::sleep(Duration::from_millis(300));
-    }
-    Ok(())
 }
 
 /// ssh with her certificate to where the machine really is.

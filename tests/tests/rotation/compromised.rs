@@ -1,7 +1,7 @@
 //! Somebody else has the user CA's key: what it signed opens nothing any more, and people go on with the next one.
 
 use anyhow::{Result, ensure};
-use e2e::{said, success};
+use e2e::{Identity, said, success};
 
 use crate::scene::{assert_denied, assert_runs, client, scene};
 
@@ -29,24 +29,12 @@ fn a_compromised_user_ca_key_opens_no_machine_and_a_renewal_opens_them_again() -
     let done = company.ca(&["ca", "compromise", "user", "--yes", "--reason", "copied"])?;
     ensure!(done.status.success(), "{}", said(&done));
     // Her own ssh may have noticed and renewed by itself: what the old key signed is shown as it is.
-    assert_denied(&nia.ssh(&[
-        "-F",
-        "none",
-        "-o",
-        "BatchMode=yes",
-        "-o",
-        "StrictHostKeyChecking=no",
-        "-o",
-        "UserKnownHostsFile=/dev/null",
-        "-o",
-        "IdentitiesOnly=yes",
-        "-i",
-        "/root/.ssh/ca/id.pub",
-        "-o",
-        "CertificateFile=/root/.ssh/old-cert.pub",
-        &format!("nia@{}", scene.machines[0].addr()),
-        "true",
-    ])?)?;
+    assert_denied(&nia.home.ssh_by_hand(
+        Identity::with("/root/.ssh/ca/id.pub", "/root/.ssh/old-cert.pub"),
+        "nia",
+        &scene.machines[0],
+        &["true"],
+    )?)?;
     success("renew", &client(&nia.home, &["renew"])?)?;
     assert_runs(&nia, &["web-1", "id -un"], "nia")?;
 
