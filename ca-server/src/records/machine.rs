@@ -157,7 +157,7 @@ pub struct SeenRecord {
     /// The number after the last revocation that this KRL contains.
     #[serde(default)]
     pub krl_covers: u64,
-    /// The CA keys that this KRL covers, as [`KrlRecord::ca_keys`] says it.
+    /// The CA keys that this KRL covers, as [`KrlRecord::ca_keys`](super::KrlRecord::ca_keys) says it.
     #[serde(default)]
     pub krl_ca_keys: Vec<String>,
     /// The user CA keys that it trusts, by the generation that it applied; empty where that is not known.
