@@ -109,26 +109,36 @@ pub(super) fn does_not(
             }
         }
     }
-    let by = grants(world, &way.grants);
+    // Each demand may be met by another way than the one before: what is said at the end is about the last.
+    let by = |way: &Way| grants(world, &way.grants);
     if ask.sudo != SudoDemand::Open {
         open.sudo = ask.sudo;
-        if world.way(email, machine, open).is_none() {
+        let Some(found) = world.way(email, machine, open) else {
             let reached = account(world, email, &way);
-            return format!("{reached} has no sudo right on {there} ({by})");
-        }
+            return format!("{reached} has no sudo right on {there} ({})", by(&way));
+        };
+        way = found;
     }
     if ask.key == Some(KeyKind::Plain) {
         open.key = ask.key;
-        if world.way(email, machine, open).is_none() {
-            return format!("{who} reaches {there} with a security key only ({by})");
-        }
+        let Some(found) = world.way(email, machine, open) else {
+            return format!(
+                "{who} reaches {there} with a security key only ({})",
+                by(&way)
+            );
+        };
+        way = found;
     }
     if let Some(from) = ask.from {
         open.from = ask.from;
-        if world.way(email, machine, open).is_none() {
+        let Some(found) = world.way(email, machine, open) else {
             let from_where = sources(world, &way.grants);
-            return format!("{who} reaches {there} from {from_where} only, not from {from} ({by})");
-        }
+            return format!(
+                "{who} reaches {there} from {from_where} only, not from {from} ({})",
+                by(&way)
+            );
+        };
+        way = found;
     }
     let when = sentence
         .moment

@@ -166,6 +166,33 @@ fn pools() {
 }
 
 #[test]
+fn of_several_ways_the_one_that_comes_nearest_is_told() {
+    let text = r#"
+[employee."ann@corp.example"]
+[pool.web]
+machines = ["web-1"]
+[[grant]]
+employee = "ann@corp.example"
+pool = "web"
+[[grant]]
+employee = "ann@corp.example"
+pool = "web"
+account = "root"
+system_account = true
+hours = "Mon-Fri 08:00-18:00 Europe/Berlin"
+sudo = "all"
+"#;
+    let policy = good(&machines(&["web-1"]), text).policy;
+    let sentence = "ann@corp.example reaches web-1 on Sunday at 12:00 with sudo";
+    let sentence = Expectation::parse(sentence, &policy).unwrap();
+    let broken = judge(&policy, [&sentence], NOW);
+    assert_eq!(
+        broken[0].why,
+        "ann@corp.example does not reach web-1 on Sunday at 12:00 UTC: grant 2 is for Mon-Fri 08:00-18:00 Europe/Berlin"
+    );
+}
+
+#[test]
 fn accounts_and_sudo() {
     holds("bob@corp.example reaches web-1 as self");
     holds("bob@corp.example reaches web-1 as bob");
