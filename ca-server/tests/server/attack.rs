@@ -59,3 +59,24 @@ async fn r11_no_admin_session_ends_the_break_glass_credentials_through_the_revoc
     // What has ended may be named: it changes nothing.
     world.verb(revoke).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h2_no_account_of_the_cas_own_is_taken_for_an_admins_way_in() {
+    let world = World::new().await;
+    world.pool("web").await;
+    let key = ed25519().public_key().to_openssh().unwrap();
+    for account in ["breakglass", "ssh-ca-sync", "ssh-ca-probe", "ssh-admin"] {
+        let prepared = world
+            .verb(json!({
+                "verb": "machine_prepare", "machine": "web-1", "address": "127.9.0.1", "port": 1, "pools": ["web"],
+                "host_key": key, "admin_account": account, "sshd_version": "OpenSSH_9.2p1", "facts": "{}",
+            }))
+            .await;
+        if account == "ssh-admin" {
+            prepared.unwrap();
+        } else {
+            let refused = prepared.unwrap_err();
+            assert!(refused.hint.contains("--as"), "{account}: {refused:?}");
+        }
+    }
+}

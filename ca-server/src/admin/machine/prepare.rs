@@ -6,7 +6,10 @@ use ca_api::{
     ApiError, ErrorCode, Secret,
     admin::{AdminReply, MachinePrepare, MachinePrepared, MachinePull, SignedText},
 };
-use ca_machine::Namespace;
+use ca_machine::{
+    Namespace,
+    spec::{BREAK_GLASS_ACCOUNT, PROBE_ACCOUNT, SYNC_ACCOUNT},
+};
 use policies::{AccountName, MachineName, Policy, PoolName};
 use ssh_key::{HashAlg, PublicKey};
 
@@ -159,7 +162,14 @@ struct Wanted {
 fn parse_prepare(request: MachinePrepare) -> Result<Wanted, ApiError> {
     let host_key = PublicKey::from_openssh(&request.host_key)
         .map_err(|_| ApiError::new(ErrorCode::Invalid, "the host key cannot be read"))?;
-    let _: AccountName = parse(&request.admin_account)?;
+    let admin: AccountName = parse(&request.admin_account)?;
+    if [SYNC_ACCOUNT, PROBE_ACCOUNT, BREAK_GLASS_ACCOUNT].contains(&admin.as_str()) {
+        let what =
+            format!("{admin} is an account of the CA's own: it is no admin's way into a machine");
+        return Err(ApiError::new(ErrorCode::Invalid, what).hint(
+            "Log in with an account of the machine's: `bootstrap add-machine --as ACCOUNT` (without it: ssh-admin).",
+        ));
+    }
     if wanted::version(&request.sshd_version).is_none() {
         let what = format!("{:?} is not a version of OpenSSH", request.sshd_version);
         return Err(ApiError::new(ErrorCode::Invalid, what));

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    io::Write as _,
+    io::{Read as _, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -29,6 +29,8 @@ pub(super) struct Published {
 
 /// The names that this program gives to files, and may remove.
 const NAMES: [&str; 5] = ["head", "krl", "bundle", "successions", "order"];
+/// No file of the tree is larger.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// What a file is called until it is whole.
 const HALF: &str = ".ssh-ca-half-";
 
@@ -103,12 +105,26 @@ pub(super) fn write(
 /// Does every file stand there, byte for byte?
 fn stands(place: &Path, machine: &PublishedMachine) -> bool {
     machine.files.iter().all(|file| {
-        let bytes = fs::read(place.join(&file.name)).unwrap_or_default();
-        let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(&bytes));
-        let open = fs::metadata(place.join(&file.name))
-            .is_ok_and(|found| found.permissions().mode() & 0o444 == 0o444);
-        open && hash == file.sha256
+        served(&place.join(&file.name)).is_ok_and(|bytes| {
+            data_encoding::HEXLOWER.encode(&Sha256::digest(&bytes)) == file.sha256
+        })
     })
+}
+
+/// What a file holds that everybody may read. A link, a pipe or a device that somebody put in its place is neither followed nor
+/// waited for, and read no further than a file of ours goes.
+fn served(path: &Path) -> io::Result<Vec<u8>> {
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() || about.permissions().mode() & 0o444 != 0o444 {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn make_folder(path: &Path) -> Result<(), Failure> {
@@ -130,7 +146,7 @@ fn make_folder(path: &Path) -> Result<(), Failure> {
 fn write_whole(place: &Path, name: &str, bytes: &[u8]) -> Result<bool, Failure> {
     let path = place.join(name);
     let mode = |path: &Path| fs::metadata(path).map(|found| found.permissions().mode() & 0o777);
-    if fs::read(&path).is_ok_and(|there| there == bytes) && mode(&path).is_ok_and(|m| m == 0o644) {
+    if served(&path).is_ok_and(|there| there == bytes) && mode(&path).is_ok_and(|m| m == 0o644) {
         return Ok(false);
     }
     let cannot = || failed("write", &path);
@@ -323,6 +339,16 @@ mod tests {
                 .all(|(_, _, written)| written.is_empty())
         );
         let place = folder.join("v1").join("a".repeat(32));
+        // Whoever owns the folder may put anything there: a pipe is not waited for.
+        fs::remove_file(place.join("bundle")).unwrap();
+        nix::unistd::mkfifo(
+            &place.join("bundle"),
+            nix::sys::stat::Mode::from_bits_truncate(0o644),
+        )
+        .unwrap();
+        let mended = publish(&folder, &all);
+        assert_eq!(mended.machines[0].2, ["bundle"]);
+        assert_eq!(fs::read(place.join("bundle")).unwrap(), b"bundle of one");
         fs::write(place.join("krl"), "flipped").unwrap();
         fs::write(place.join(format!("{HALF}x")), "half").unwrap();
         fs::set_permissions(place.join("head"), fs::Permissions::from_mode(0o600)).unwrap();
